@@ -1,0 +1,1 @@
+"""raysvc: a managed Ray service that an organisation runs itself."""

@@ -1,0 +1,1 @@
+"""Places where Ray runs. Each backend renders purely, then sends; nothing here imports ray."""

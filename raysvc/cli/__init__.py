@@ -1,0 +1,1 @@
+"""What people type. Presents what the SDK returns; decides nothing."""

@@ -1,0 +1,1 @@
+"""The sync SDK over the REST API, by httpx."""

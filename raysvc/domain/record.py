@@ -1,0 +1,64 @@
+"""What jobs, clusters and services have in common: identity, a spec, a phase with a reason, and a trail of events."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from raysvc.domain.event import Event, EventKind
+from raysvc.domain.model import Instant, JobId, Model, Name, Uid
+from raysvc.domain.reason import Reason
+from raysvc.errors import IllegalTransition
+
+Spec = TypeVar("Spec", bound=Model)
+Phase = TypeVar("Phase", bound=StrEnum)
+
+
+class Record(Model, Generic[Spec, Phase]):
+    """A thing the platform keeps. Changed only through `change` and `to`, each of which yields the event of it."""
+
+    TRANSITIONS: ClassVar[Mapping[Any, frozenset[Any]]] = {}
+
+    id: JobId
+    uid: Uid
+    project: Name
+    spec: Spec
+    phase: Phase
+    reason: Reason
+    owner: str
+    created_at: Instant
+    updated_at: Instant
+    version: int = 0
+    head: str = ""
+
+    def change(
+        self, kind: EventKind, at: datetime, *, actor: str, message: str = "", **fields: Any
+    ) -> tuple[Self, Event]:
+        """Return this record with `fields` set, and the event that says so. The first change carries every field."""
+        after = self.model_copy(update={**fields, "updated_at": at})
+        named = None if self.version == 0 else {*fields, "updated_at"}
+        event = Event(
+            uid=self.uid,
+            seq=self.version + 1,
+            project=self.project,
+            kind=kind,
+            at=at,
+            actor=actor,
+            message=message,
+            change=after.model_dump(mode="json", include=named, exclude={"version", "head"}),
+            prev_hash=self.head,
+        )
+        return after.model_copy(update={"version": event.seq, "head": event.digest()}), event
+
+    def to(
+        self, phase: Phase, why: Reason, at: datetime, *, actor: str = "raysvc", **fields: Any
+    ) -> tuple[Self, Event]:
+        """Return the record moved to `phase`: the only way to move.
+
+        Raises IllegalTransition where the state machine has no such edge.
+        """
+        if phase not in self.TRANSITIONS.get(self.phase, frozenset()):
+            message = f"{type(self).__name__} {self.uid}: no edge {self.phase} -> {phase}"
+            raise IllegalTransition(message)
+        text = f"{self.phase} -> {phase}: {why.title}" + (f". {why.message}" if why.message else "")
+        return self.change(EventKind.MOVED, at, actor=actor, message=text, phase=phase, reason=why, **fields)

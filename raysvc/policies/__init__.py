@@ -1,0 +1,1 @@
+"""The Policy port: CEL rules from YAML files, and webhooks."""
