@@ -29,6 +29,17 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
 
+class Ids(Protocol):
+    def uid(self, now: datetime) -> str:
+        """Return a new Uid that sorts by time."""
+
+    def job_id(self) -> str:
+        """Return a submission id as Ray makes them: `raysubmit_` and 16 letters and digits that are not confused."""
+
+    def secret(self) -> str:
+        """Return 256 bits of randomness, URL-safe."""
+
+
 class Driver(Protocol[R_contra, Ref]):
     """One kind of record on one backend."""
 
@@ -138,6 +149,9 @@ class Jobs(Protocol):
 
         Raises KeyReused where the key came before with another body.
         """
+
+    async def by_key(self, project: str, key: str) -> tuple[Job, str] | None:
+        """Return the job that an idempotency key made and the digest of its body; None for a new key."""
 
     async def get(self, project: str, job_id: str) -> Job:
         """Return the job of that id that is not deleted; raises NotFound."""

@@ -1,0 +1,106 @@
+"""What is done now and then by the leader: orphans, old packages, old history."""
+
+from datetime import datetime, timedelta
+
+import structlog
+
+from raysvc.control.lease import Leadership
+from raysvc.control.logbook import Archive
+from raysvc.control.vault import package_key
+from raysvc.domain.job import Job, JobRef
+from raysvc.domain.model import Model
+from raysvc.errors import NotFound, RaysvcError
+from raysvc.ports import Backend, Blobs, Clock, Store
+
+log = structlog.get_logger()
+
+EVERY_S = 30.0
+BATCH = 200
+
+
+class Retention(Model):
+    """How long what is over is kept. None: for ever."""
+
+    finished_jobs: timedelta | None = timedelta(days=30)
+    on_cluster: timedelta = timedelta(hours=1)
+
+
+def claimed(job: Job | None, ref: JobRef, now: datetime, keep: timedelta) -> bool:
+    """Return whether an external object has a record that wants it. Pure.
+
+    All attempts of a live job stay, so that Ray itself refuses a late duplicate; an ended job's last attempt stays a
+    while, so that Ray's own dashboard and `ray list jobs` still show it.
+    """
+    if job is None or job.deleted or ref.attempt > job.attempt:
+        return False
+    if job.live:
+        return True
+    return ref.attempt == job.attempt and job.finished_at is not None and now - job.finished_at < keep
+
+
+class Housekeeper:
+    """Each chore is idempotent and may be cut off anywhere."""
+
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        blobs: Blobs,
+        archive: Archive,
+        clock: Clock,
+        retention: Retention,
+    ) -> None:
+        self._store = store
+        self._backend = backend
+        self._blobs = blobs
+        self._archive = archive
+        self._clock = clock
+        self._retention = retention
+
+    async def run(self, leadership: Leadership) -> None:
+        """Do the chores every half minute while the lease is held, until cancelled."""
+        while True:
+            await self._clock.sleep(EVERY_S)
+            if not leadership.held:
+                continue
+            for chore in (self.sweep, self.collect_packages, self.prune):
+                try:
+                    await chore()
+                except RaysvcError as error:
+                    log.warning("chore failed, will be repeated", chore=chore.__name__, error=error.message)
+                except Exception:
+                    log.exception("chore failed, will be repeated", chore=chore.__name__)
+
+    async def sweep(self) -> int:
+        """Delete owned objects on the cluster that no record claims; return how many."""
+        swept = 0
+        async for ref in self._backend.jobs.owned():
+            try:
+                job = await self._store.jobs.get_by_uid(ref.uid)
+            except NotFound:
+                job = None
+            if not claimed(job, ref, self._clock.now(), self._retention.on_cluster):
+                log.info("orphan deleted", ref=ref.name)
+                await self._backend.jobs.delete(ref)
+                swept += 1
+        return swept
+
+    async def collect_packages(self) -> int:
+        """Remove packages that no live job names and whose pin is over; return how many."""
+        packages = await self._store.packages.remove_unreferenced(self._clock.now(), BATCH)
+        for package in packages:
+            await self._blobs.delete(package_key(package))
+            log.info("package collected", project=package.project, package=package.name, bytes=package.size)
+        return len(packages)
+
+    async def prune(self) -> int:
+        """Remove jobs that ended long ago with their logs, artifacts and events; return how many."""
+        if self._retention.finished_jobs is None:
+            return 0
+        before = self._clock.now() - self._retention.finished_jobs
+        jobs = await self._store.jobs.prune(finished_before=before, limit=BATCH)
+        for job in jobs:
+            await self._backend.artifacts.delete(job.uid)
+            await self._archive.delete(job.uid)
+            log.info("job pruned", job_id=job.id, uid=job.uid, project=job.project, finished_at=job.finished_at)
+        return len(jobs)

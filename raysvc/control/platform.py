@@ -1,0 +1,98 @@
+"""The whole of the control plane, put together from ports: what the API calls, and what runs behind it."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from raysvc.control.housekeeping import Housekeeper, Retention
+from raysvc.control.intake import Intake
+from raysvc.control.jobs import JobDesk
+from raysvc.control.lease import Leadership
+from raysvc.control.logbook import Archive, LogReader
+from raysvc.control.queue import Queue
+from raysvc.control.reconciler import Reconciler, World
+from raysvc.control.shelf import Shelf
+from raysvc.control.signal import Signals
+from raysvc.control.token import Gate
+from raysvc.control.vault import Vault
+from raysvc.domain.project import Project
+from raysvc.errors import NotFound
+from raysvc.ports import Backend, Blobs, Clock, Ids, Policy, Store
+
+log = structlog.get_logger()
+DEFAULT_PROJECT = "default"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything concrete that bootstrap chose."""
+
+    store: Store
+    blobs: Blobs
+    backend: Backend
+    vault: Vault
+    clock: Clock
+    ids: Ids
+    policies: Sequence[Policy]
+    spool: Path
+    holder: str
+    cluster: str = "local"
+    max_package_bytes: int = 2 << 30
+    retention: Retention = field(default_factory=Retention)
+
+
+class Platform:
+    """The services, each one noun. `start` runs the loops; `close` ends them and lets go of the lease."""
+
+    def __init__(self, parts: Parts) -> None:
+        store, backend, clock = parts.store, parts.backend, parts.clock
+        signals = Signals()
+        self.parts = parts
+        self.store = store
+        self.backend = backend
+        self.clock = clock
+        self.vault = parts.vault
+        self.queue = Queue(store, backend.clusters, clock, parts.cluster)
+        self.intake = Intake(store, backend, parts.policies, clock, parts.ids, signals)
+        self.desk = JobDesk(store, self.queue, clock, signals)
+        self.logs = LogReader(store.jobs, parts.blobs, signals)
+        self.shelf = Shelf(store, parts.blobs, clock, parts.spool, parts.max_package_bytes)
+        self.gate = Gate(store.tokens, clock, parts.ids)
+        self._archive = Archive(backend.jobs, parts.blobs, signals)
+        self._leadership = Leadership(store.leases, clock, signals, parts.holder)
+        world = World(store, backend, self.queue, self._archive, signals, clock, parts.cluster)
+        self._reconciler = Reconciler(world, self._leadership)
+        self.housekeeper = Housekeeper(store, backend, parts.blobs, self._archive, clock, parts.retention)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to work: the default project exists, the loops run. The store is open before; Ray need not be up."""
+        await ensure_project(self.store, DEFAULT_PROJECT, self.clock)
+        await self.backend.start()
+        loops = (self._leadership.run(), self._reconciler.run(), self.housekeeper.run(self._leadership))
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+
+    async def close(self, *, leave_running: bool = False) -> None:
+        """End the loops, let go of the lease, and close the backend and the store. May be repeated."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._tasks = []
+        await self._archive.close()
+        await self._leadership.release()
+        await self.backend.close(leave_running=leave_running)
+        await self.store.close()
+
+
+async def ensure_project(store: Store, name: str, clock: Clock) -> None:
+    """Make the project where it is missing. May be repeated."""
+    try:
+        await store.projects.get(name)
+    except NotFound:
+        await store.projects.put(Project(name=name, created_at=clock.now()))

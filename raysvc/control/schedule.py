@@ -1,0 +1,132 @@
+"""Which queued jobs may start now, and why the others may not. Pure: schedule(snapshot, now) -> decisions.
+
+First in, first out, by priority. What will be added (quotas, cohorts, gangs, preemption, budgets) is data in the
+Snapshot and rules here; the loop around it does not change.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from raysvc.domain.cluster import ClusterPhase
+from raysvc.domain.job import JobPhase
+from raysvc.domain.model import Model, Uid
+from raysvc.domain.project import Limits
+from raysvc.domain.query import PlacedRow, Snapshot, WaitingRow
+from raysvc.domain.reason import Reason, ReasonCode, reason
+from raysvc.domain.resources import Resources
+
+GIB = 1 << 30
+# Free memory that stays untouched on the head: Ray kills workers when a node is 95 % full.
+MEMORY_RESERVE = GIB // 2
+# What a job that names no memory takes: its supervisor actor (about 85 MB) and a Python driver that imports Ray.
+MEMORY_PER_JOB = 320 << 20
+
+
+class Placement(Model):
+    """The verdict on one waiting job: admitted, or why not. `position` counts from 1 in the order of starting."""
+
+    uid: Uid
+    admitted: bool
+    position: int
+    reason: Reason
+
+
+class _Room:
+    """What is left as jobs are admitted one by one. Lives for one call of `schedule`."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        cluster = snapshot.cluster
+        self.total = cluster.resources
+        self.slots = cluster.max_running_jobs - len(snapshot.placed)
+        self.free = self.total
+        self.memory = None if cluster.free_memory is None else cluster.free_memory - MEMORY_RESERVE
+        self.by_project: dict[str, tuple[int, Resources]] = {}
+        for row in snapshot.placed:
+            self.take(row)
+            if row.phase is not JobPhase.STARTING and self.memory is not None:
+                self.memory += row.demand.memory or MEMORY_PER_JOB  # already in what was measured
+
+    def take(self, row: WaitingRow | PlacedRow) -> None:
+        self.reserve(row)
+        count, used = self.by_project.get(row.project, (0, Resources()))
+        self.by_project[row.project] = (count + 1, used.plus(row.demand))
+        if self.memory is not None:
+            self.memory -= row.demand.memory or MEMORY_PER_JOB
+
+    def reserve(self, row: WaitingRow | PlacedRow) -> None:
+        self.free = self.free.plus(row.demand, -1)
+
+
+def order(waiting: Sequence[WaitingRow]) -> list[WaitingRow]:
+    """Return the rows in the order in which they may start: priority, then age, then uid."""
+    return sorted(waiting, key=lambda row: (-row.priority, row.created_at, row.uid))
+
+
+def schedule(snapshot: Snapshot, now: datetime) -> tuple[Placement, ...]:
+    """Return a verdict for every waiting row, in order.
+
+    A job that fits the cluster but not what is free now keeps its place: what it asks for is set aside, so that
+    smaller jobs behind it cannot starve it. A job over its project's limit, or larger than the whole cluster, stands
+    aside and holds nobody up.
+    """
+    room = _Room(snapshot)
+    placements = []
+    for position, row in enumerate(order(snapshot.waiting), start=1):
+        why = _blocked(row, snapshot, room, now)
+        admitted = why is None
+        if admitted:
+            room.take(row)
+            room.slots -= 1
+        elif why is not None and why.code is ReasonCode.INSUFFICIENT_RESOURCES:
+            room.reserve(row)
+        placements.append(
+            Placement(uid=row.uid, admitted=admitted, position=position, reason=why or reason(ReasonCode.SUBMITTING))
+        )
+    return tuple(placements)
+
+
+def _blocked(row: WaitingRow, snapshot: Snapshot, room: _Room, now: datetime) -> Reason | None:  # noqa: PLR0911
+    """Return the first rule that keeps this job waiting, or None."""
+    cluster = snapshot.cluster
+    if snapshot.paused:
+        return reason(ReasonCode.ADMISSION_PAUSED, snapshot.paused_message or "`raysvc admission resume` ends it")
+    if row.not_before is not None and now < row.not_before:
+        return reason(ReasonCode.BACKOFF, f"next attempt at {row.not_before.isoformat(timespec='seconds')}")
+    limit = _over_limit(row, snapshot.limits.get(row.project, Limits()), room)
+    if limit is not None:
+        return limit
+    if cluster.phase not in {ClusterPhase.READY, ClusterPhase.DEGRADED}:
+        said = cluster.reason.message if cluster.reason else ""
+        return reason(ReasonCode.CLUSTER_NOT_READY, f"{cluster.name} is {cluster.phase}. {said}".strip())
+    beyond = row.demand.shortfall(room.total)
+    if beyond and cluster.autoscaling is None:
+        return reason(ReasonCode.EXCEEDS_CAPACITY, f"{cluster.name} is short of {_amounts(beyond)} even when idle")
+    if room.slots <= 0:
+        return reason(ReasonCode.CLUSTER_BUSY, f"{cluster.name} runs at most {cluster.max_running_jobs} jobs at once")
+    missing = row.demand.shortfall(room.free)
+    if missing and not beyond:
+        return reason(ReasonCode.INSUFFICIENT_RESOURCES, f"{cluster.name} is short of {_amounts(missing)} now")
+    needed = row.demand.memory or MEMORY_PER_JOB
+    if room.memory is not None and needed > room.memory and snapshot.placed:
+        free = max(0, room.memory) / GIB
+        return reason(ReasonCode.LOW_MEMORY, f"{free:.1f} GiB free for jobs, {needed / GIB:.1f} GiB needed")
+    return None
+
+
+def _over_limit(row: WaitingRow, limits: Limits, room: _Room) -> Reason | None:
+    count, used = room.by_project.get(row.project, (0, Resources()))
+    after = used.plus(row.demand)
+    checks = (
+        ("max_running_jobs", limits.max_running_jobs, count + 1, f"{count} running"),
+        ("max_cpus", limits.max_cpus, after.cpus, f"{used.cpus:g} in use, {row.demand.cpus:g} asked for"),
+        ("max_gpus", limits.max_gpus, after.gpus, f"{used.gpus:g} in use, {row.demand.gpus:g} asked for"),
+    )
+    for name, limit, amount, said in checks:
+        if limit is not None and amount > limit:
+            return reason(ReasonCode.PROJECT_LIMIT, f"{name} of {row.project} is {limit:g}; {said}")
+    return None
+
+
+def _amounts(amounts: dict[str, float]) -> str:
+    said = [f"{v / GIB:.1f} GiB memory" if k == "memory" else f"{v:g} {k}" for k, v in sorted(amounts.items())]
+    return ", ".join(said)

@@ -1,0 +1,41 @@
+"""Wake-ups inside one process: a record changed, a log grew. Only hints: whoever waits also looks by itself."""
+
+import asyncio
+from collections import defaultdict
+
+
+class Signals:
+    """One topic a record's uid, and one for the reconciler."""
+
+    RECONCILER = "reconciler"
+
+    def __init__(self) -> None:
+        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._pending: set[str] = set()
+
+    def notify(self, topic: str) -> None:
+        """Wake all who wait for the topic. One for the reconciler is remembered until it waits."""
+        for event in self._waiters.get(topic, ()):
+            event.set()
+        if topic == self.RECONCILER:
+            self._pending.add(topic)
+
+    async def wait(self, topic: str, seconds: float) -> bool:
+        """Return True when notified, False after that long."""
+        if topic in self._pending:
+            self._pending.discard(topic)
+            return True
+        event = asyncio.Event()
+        self._waiters[topic].add(event)
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return False
+        else:
+            return True
+        finally:
+            self._pending.discard(topic)
+            self._waiters[topic].discard(event)
+            if not self._waiters[topic]:
+                del self._waiters[topic]

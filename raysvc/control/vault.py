@@ -1,0 +1,56 @@
+"""Secrets at rest, and what a driver fetches at the moment of sending."""
+
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+
+from cryptography.fernet import Fernet, InvalidToken
+
+from raysvc.domain.project import Package, Secret
+from raysvc.errors import Unavailable
+from raysvc.ports import Blobs, Clock, Packages, Secrets
+
+
+def package_key(package: Package) -> str:
+    """Return where a package's bytes are kept: by project, so that no tenant can plant bytes for another.
+
+    By name and contents: an upload that is refused later overwrites nothing, and removing one removes no other.
+    """
+    name = hashlib.sha256(package.name.encode()).hexdigest()[:16]
+    return f"packages/{package.project}/{name}-{package.sha256}"
+
+
+class Vault:
+    """Encrypts secrets with the platform's key (Fernet: AES-128-CBC and HMAC-SHA-256). Implements `Materials`."""
+
+    def __init__(self, key: bytes, secrets: Secrets, packages: Packages, blobs: Blobs, clock: Clock) -> None:
+        self._fernet = Fernet(key)
+        self._key = key
+        self._secrets = secrets
+        self._packages = packages
+        self._blobs = blobs
+        self._clock = clock
+
+    async def put(self, project: str, name: str, value: str) -> Secret:
+        """Keep a secret, replacing an earlier value."""
+        now = self._clock.now()
+        digest = hmac.new(self._key, f"{project}\0{name}\0{value}".encode(), hashlib.sha256).hexdigest()
+        secret = Secret(name=name, project=project, digest=digest, created_at=now, updated_at=now)
+        await self._secrets.put(secret, self._fernet.encrypt(value.encode()))
+        return secret
+
+    async def secret(self, project: str, name: str) -> str:
+        """Return the value; raises NotFound, or Unavailable where it was kept under another key."""
+        _, ciphertext = await self._secrets.get(project, name)
+        try:
+            return self._fernet.decrypt(ciphertext).decode()
+        except InvalidToken as error:
+            raise Unavailable(
+                f"Secret {name!r} of project {project} was encrypted with another key. Restore the `secret-key` file "
+                "of the data directory, or set the secret again."
+            ) from error
+
+    async def package(self, project: str, name: str) -> tuple[int, AsyncIterator[bytes]]:
+        """Return a package's size and bytes; raises NotFound."""
+        package = await self._packages.get(project, name)
+        return package.size, self._blobs.read(package_key(package))
