@@ -6,7 +6,7 @@ Every implementation, the ones of `raysvc.testing` included, passes the contract
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from raysvc.domain.admission import Admission, Verdict
 from raysvc.domain.cluster import Cluster
@@ -20,6 +20,7 @@ from raysvc.domain.rendered import Rendered
 
 R_contra = TypeVar("R_contra", contravariant=True)
 Ref = TypeVar("Ref")
+Ref_contra = TypeVar("Ref_contra", contravariant=True)
 
 
 class Clock(Protocol):
@@ -69,6 +70,15 @@ class Driver(Protocol[R_contra, Ref]):
         """Yield the driver's output from byte `offset`; with follow, until the attempt has ended."""
 
 
+@runtime_checkable
+class Foreseeable(Protocol[Ref_contra]):
+    """A driver that can say beforehand what `stop` and `delete` would send: what their dry runs print. Pure."""
+
+    def render_stop(self, ref: Ref_contra) -> Rendered: ...
+
+    def render_delete(self, ref: Ref_contra) -> Rendered: ...
+
+
 class Clusters(Protocol):
     """The clusters of a backend."""
 
@@ -85,6 +95,7 @@ class Endpoint(Model):
     headers: dict[str, str]
 
 
+@runtime_checkable
 class Reachable(Protocol):
     """A backend whose clusters can be spoken to by HTTP: proxies and state calls need no import of it."""
 

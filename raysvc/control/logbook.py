@@ -99,6 +99,11 @@ class LogReader:
         sizes = [await self._segment_size(job, n) for n in range(1, job.attempt + 1)]
         return sum(sizes)
 
+    async def span(self, job: Job, attempt: int) -> tuple[int, int]:
+        """Return where the log of one attempt begins and ends in the job's, without the line that says its number."""
+        before = sum([await self._segment_size(job, n) for n in range(1, attempt)])
+        return before + len(separator(attempt)), before + await self._segment_size(job, attempt)
+
     async def read(self, job: Job, *, offset: int = 0, follow: bool = False) -> AsyncIterator[bytes]:
         """Yield the log's bytes from `offset`. With follow, end only when the job has ended and all is out."""
         attempt, inside = 1, offset

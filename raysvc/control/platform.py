@@ -8,13 +8,18 @@ from pathlib import Path
 
 import structlog
 
+from raysvc.control.floor import Floor
 from raysvc.control.housekeeping import Housekeeper, Retention
 from raysvc.control.intake import Intake
+from raysvc.control.issue import TokenDesk
 from raysvc.control.jobs import JobDesk
 from raysvc.control.lease import Leadership
 from raysvc.control.logbook import Archive, LogReader
+from raysvc.control.output import OutputDesk
+from raysvc.control.project import ProjectDesk
 from raysvc.control.queue import Queue
 from raysvc.control.reconciler import Reconciler, World
+from raysvc.control.secret import SecretDesk
 from raysvc.control.shelf import Shelf
 from raysvc.control.signal import Signals
 from raysvc.control.token import Gate
@@ -56,12 +61,18 @@ class Platform:
         self.backend = backend
         self.clock = clock
         self.vault = parts.vault
+        self.signals = signals
         self.queue = Queue(store, backend.clusters, clock, parts.cluster)
         self.intake = Intake(store, backend, parts.policies, clock, parts.ids, signals)
         self.desk = JobDesk(store, self.queue, clock, signals)
         self.logs = LogReader(store.jobs, parts.blobs, signals)
         self.shelf = Shelf(store, parts.blobs, clock, parts.spool, parts.max_package_bytes)
         self.gate = Gate(store.tokens, clock, parts.ids)
+        self.tokens = TokenDesk(self.gate, store.tokens, store.projects, clock)
+        self.projects = ProjectDesk(store.projects, clock)
+        self.secrets = SecretDesk(parts.vault, store.secrets, store.projects, clock)
+        self.outputs = OutputDesk(backend.artifacts)
+        self.floor = Floor(backend.clusters, store.flags, parts.policies, signals)
         self._archive = Archive(backend.jobs, parts.blobs, signals)
         self._leadership = Leadership(store.leases, clock, signals, parts.holder)
         world = World(store, backend, self.queue, self._archive, signals, clock, parts.cluster)

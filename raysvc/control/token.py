@@ -48,8 +48,11 @@ class Gate:
 
     async def authenticate(self, secret: str, *, browser: bool = False) -> Principal:
         """Return who bears this token; raises Unauthenticated where it is unknown, expired or revoked."""
+        return await self.recognise(hash_secret(secret), browser=browser)
+
+    async def recognise(self, digest: str, *, browser: bool = False) -> Principal:
+        """Return who bears the token of this hash, which a browser session carries; raises like `authenticate`."""
         now = self._clock.now()
-        digest = hash_secret(secret)
         known = self._known.get(digest)
         if known is None or abs(now - known[0]) > FRESH:
             token = await self._tokens.by_hash(digest)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from raysvc.domain.event import Event, EventKind
 from raysvc.domain.model import EnvName, Instant, Model, Name, Uid
+from raysvc.domain.plain import PlainObject, PlainTexts
 from raysvc.domain.reason import Reason, ReasonCode, reason
 from raysvc.domain.record import Record
 from raysvc.domain.resources import Resources, Shape
@@ -81,16 +82,16 @@ class JobSpec(Model):
     entrypoint: str = Field(min_length=1, max_length=65536, description="the driver's shell command")
     name: str | None = Field(default=None, max_length=128)
     code: PayloadCode | ImageCode | ArchiveCode | None = Field(default=None, discriminator="kind")
-    runtime_env: dict[str, Any] = Field(default_factory=dict)
-    metadata: dict[str, str] = Field(default_factory=dict)
+    runtime_env: PlainObject = Field(default_factory=dict)
+    metadata: PlainTexts = Field(default_factory=dict)
     resources: Resources = Field(default=Resources(), description="of the driver (entrypoint_num_cpus …)")
-    label_selector: dict[str, str] = Field(default_factory=dict, description="of the driver's node")
+    label_selector: PlainTexts = Field(default_factory=dict, description="of the driver's node")
     shape: Shape = Shape()
     queue: Name = "default"
     priority: int = Field(default=0, ge=-1000, le=1000, description="higher goes first")
     timeout_s: float | None = Field(default=None, gt=0, le=31_536_000, description="wall clock, over all attempts")
     retry: Retry = Retry()
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: PlainTexts = Field(default_factory=dict)
     secrets: dict[EnvName, EnvName] = Field(
         default_factory=dict, description="environment variable -> name of a secret of the project"
     )

@@ -1,5 +1,7 @@
 """Amounts of a machine, and how they add up."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from raysvc.domain.model import Model
@@ -11,7 +13,7 @@ class Resources(Model):
     cpus: float = Field(default=0, ge=0, le=1_000_000)
     gpus: float = Field(default=0, ge=0, le=100_000)
     memory: int = Field(default=0, ge=0, description="bytes")
-    custom: dict[str, float] = Field(default_factory=dict)
+    custom: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
     def plus(self, other: "Resources", times: int = 1) -> "Resources":
         """Return self + times × other; `times` may be negative, and no amount falls below zero."""

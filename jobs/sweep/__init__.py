@@ -1,0 +1,1 @@
+"""Find train_lm's learning rate with Ray Tune: `python -m sweep --help`."""

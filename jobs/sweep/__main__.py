@@ -1,0 +1,5 @@
+import sys
+
+from sweep.main import main
+
+sys.exit(main())

@@ -1,0 +1,5 @@
+import sys
+
+from train_lm.main import main
+
+sys.exit(main())

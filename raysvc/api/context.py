@@ -1,0 +1,36 @@
+"""What a request can reach: the platform, and how this front was set up."""
+
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+from raysvc.control.platform import Platform
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """How the front is reached. `url` is what we bind, `public_url` what people type where that differs."""
+
+    url: str
+    dashboard_url: str
+    version: str
+    session_key: bytes
+    public_url: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    ray_version: str | None = None
+
+    @property
+    def secure_cookies(self) -> bool:
+        return urlsplit(self.public_url or self.url).scheme == "https"
+
+
+def platform(connection: HTTPConnection) -> Platform:
+    """Return the platform behind this app."""
+    return cast("Platform", connection.app.state.platform)
+
+
+def settings(connection: HTTPConnection) -> ApiSettings:
+    """Return how this app was set up."""
+    return cast("ApiSettings", connection.app.state.settings)

@@ -1,0 +1,93 @@
+"""What is wrong with a request, field by field, in words that say what is allowed. Values are never echoed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from raysvc.domain.model import EnvName, JobId, Name, Uid
+from raysvc.errors import Invalid
+
+
+class FieldError(BaseModel):
+    """One wrong field: its dotted path, and what is allowed there."""
+
+    field: str
+    message: str
+
+
+class Malformed(Invalid):
+    """A request of the wrong form. `errors` names every wrong field; the message says the first few."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        said = "; ".join(f"{error.field}: {error.message}" for error in errors[:5])
+        more = f"; and {len(errors) - 5} more" if len(errors) > 5 else ""  # noqa: PLR2004 the first five are said
+        super().__init__(f"{said}{more}.".replace("..", "."), field=errors[0].field)
+        self.errors = tuple(errors)
+
+
+def _pattern(annotated: Any) -> str:
+    return str(get_args(annotated)[1].pattern)
+
+
+_PATTERNS = {
+    _pattern(JobId): "letters, digits, '_', '-' and '.', at most 128, the first a letter, a digit or '_'",
+    _pattern(Name): "lower-case letters, digits and '-', at most 63, the first and last a letter or digit",
+    _pattern(EnvName): "letters, digits and '_', at most 128, the first not a digit",
+    _pattern(Uid): "a uid of raysvc: 16 lower-case letters and digits",
+}
+
+
+def field_errors(
+    errors: Iterable[Mapping[str, Any]], *, model: type[BaseModel] | None = None, where: bool = False
+) -> list[FieldError]:
+    """Return pydantic's errors as ours. `where`: the first part of each path is query, path, header or body."""
+    found = []
+    for error in errors:
+        path = tuple(error["loc"])[1:] if where else tuple(error["loc"])
+        found.append(FieldError(field=".".join(map(str, path)) or "body", message=_message(error, path, model)))
+    return found
+
+
+def _message(error: Mapping[str, Any], path: tuple[int | str, ...], model: type[BaseModel] | None) -> str:
+    match error["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return unknown(str(path[-1]), allowed_at(model, path[:-1]))
+        case "string_pattern_mismatch" if error["ctx"]["pattern"] in _PATTERNS:
+            return f"must be {_PATTERNS[error['ctx']['pattern']]}"
+        case _:
+            text = str(error["msg"]).removeprefix("Value error, ")
+            return text[:1].lower() + text[1:]
+
+
+def unknown(name: str, allowed: Sequence[str]) -> str:
+    """Return what to say of a name that is not known, with the nearest that is."""
+    if not allowed:
+        return "is not known here"
+    near = get_close_matches(name, allowed, 1)
+    meant = f"; did you mean {near[0]!r}?" if near else ";"
+    return f"is not known here{meant} There may be: {', '.join(allowed)}"
+
+
+def allowed_at(model: type[BaseModel] | None, path: Sequence[int | str]) -> list[str]:
+    """Return the fields that may stand at a path of the model; empty where any may."""
+    models = [model] if model is not None else []
+    for part in path:
+        nested = [nest for each in models if part in each.model_fields for nest in _models_in(each, str(part))]
+        tagged = [each for each in models if "kind" in each.model_fields and each.model_fields["kind"].default == part]
+        if nested or tagged:
+            models = nested or tagged
+    return list(dict.fromkeys(name for each in models for name in each.model_fields))
+
+
+def _models_in(model: type[BaseModel], field: str) -> list[type[BaseModel]]:
+    found, left = [], [model.model_fields[field].annotation]
+    while left:
+        kind = left.pop()
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found.append(kind)
+        left.extend(get_args(kind))
+    return found[::-1]

@@ -1,0 +1,77 @@
+"""Brings a job's packages to the cluster, just before the job that needs them."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from raysvc.backends.local.area import Area
+from raysvc.backends.rayjob.api import RayApi
+from raysvc.backends.rayjob.archive import cluster_name, keep_top_folder, sha256, zip_program
+from raysvc.errors import Invalid, NotFound
+from raysvc.ports import Materials
+
+# DASHBOARD_CLIENT_MAX_SIZE in ray/_private/ray_constants.py: the largest body that Ray's dashboard takes.
+MAX_UPLOAD_BYTES = 100 << 20
+
+
+class Delivery:
+    """`shared` tells whether the cluster reads the work area's files: then a package over Ray's limit goes that way."""
+
+    def __init__(self, materials: Materials, area: Area, *, shared: bool, max_upload: int = MAX_UPLOAD_BYTES) -> None:
+        self._materials = materials
+        self._area = area
+        self._shared = shared
+        self._max_upload = max_upload
+
+    async def deliver(self, api: RayApi, project: str, kind: str, name: str) -> str:
+        """Make sure the cluster has a package, and return its URI there. May be repeated.
+
+        Raises NotFound (field `packages`) where the package is gone, Invalid where it is too large for this cluster.
+        """
+        draft = self._area.draft()
+        try:
+            if kind == "payload":
+                await asyncio.to_thread(zip_program, name, draft)
+                name = f"{name}.zip"
+            else:
+                await self._fetch(project, name, draft)
+            target = cluster_name(name, project, await asyncio.to_thread(sha256, draft))
+            if draft.stat().st_size <= self._max_upload:
+                return await self._upload(api, draft, target)
+            return await asyncio.to_thread(self._place, draft, target, name)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    async def _fetch(self, project: str, name: str, draft: Path) -> None:
+        try:
+            _, chunks = await self._materials.package(project, name)
+            with draft.open("wb") as file:
+                async for chunk in chunks:
+                    await asyncio.to_thread(file.write, chunk)
+        except NotFound as error:
+            raise NotFound(
+                f"Package {name} is no longer on this server. Submit the job again, so that the client uploads it.",
+                field="packages",
+            ) from error
+
+    async def _upload(self, api: RayApi, draft: Path, target: str) -> str:
+        if not await api.has_package(target):
+            await api.put_package(target, draft)
+        return f"gcs://{target}"
+
+    def _place(self, draft: Path, target: str, name: str) -> str:
+        if not self._shared:
+            size, limit = draft.stat().st_size >> 20, self._max_upload >> 20
+            raise Invalid(
+                f"Package {name} has {size} MiB, and Ray's API takes at most {limit} MiB. Put the archive where the "
+                "cluster can fetch it (https://, s3://) and name that address.",
+                field="runtime_env",
+            )
+        self._area.prune_packages()
+        placed = self._area.packages / target
+        if placed.exists():
+            os.utime(placed)
+        else:
+            keep_top_folder(draft, name)
+            self._area.place_package(draft, target)
+        return placed.as_uri()

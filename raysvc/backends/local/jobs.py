@@ -1,0 +1,171 @@
+"""Jobs on local Ray, over its REST API. Implements `Driver[Job, JobRef]`."""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysvc.backends.local.area import Area
+from raysvc.backends.local.beneath import folder_below
+from raysvc.backends.local.delivery import Delivery
+from raysvc.backends.local.driverlog import FileLog, RestLog, log_name
+from raysvc.backends.local.session import Session
+from raysvc.backends.local.supervisor import Supervisor
+from raysvc.backends.rayjob.body import SECRET, Place, current_ref, fill, package_references, render, secret_names
+from raysvc.backends.rayjob.status import observation
+from raysvc.domain.cluster import ClusterPhase
+from raysvc.domain.job import Job, JobRef
+from raysvc.domain.observation import ENDED, Observation, Seen
+from raysvc.domain.rendered import Rendered
+from raysvc.errors import Invalid, NotFound, RaysvcError, Unavailable
+from raysvc.ports import Clock, Materials
+
+_STOP_POLL_S = 0.2
+# Ray's own grace, and what its processes need beside it on a busy machine.
+_STOP_MARGIN_S = 10.0
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class World:
+    """What jobs on local Ray stand on. `own`: the head is ours, so it reads the work area's files."""
+
+    supervisor: Supervisor
+    area: Callable[[], Area]
+    materials: Materials
+    clock: Clock
+    instance: str
+    own: bool
+    stop_grace_s: float
+
+
+class LocalJobs:
+    """One attempt is one Ray job, under the name of its JobRef: Ray itself refuses a second of that name."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def render(self, record: Job) -> Rendered:
+        checkpoint, output = self._world.area().job_paths(record.uid)
+        return render(record, Place(checkpoint, output, self._world.instance))
+
+    def render_stop(self, ref: JobRef) -> Rendered:
+        return Rendered(format="http", documents=({"method": "POST", "path": f"/api/jobs/{ref.name}/stop"},))
+
+    def render_delete(self, ref: JobRef) -> Rendered:
+        forget = {"method": "DELETE", "path": f"/api/jobs/{ref.name}"}
+        return Rendered(format="http", documents=(*self.render_stop(ref).documents, forget))
+
+    async def apply(self, record: Job) -> None:
+        session = self._world.supervisor.require()
+        area, ref = self._world.area(), current_ref(record)
+        body = self.render(record).documents[-1]["body"]
+        values = {name: await self._secret(record.project, name) for name in secret_names(body["runtime_env"])}
+        await asyncio.to_thread(area.job, record.uid)
+        delivery = Delivery(self._world.materials, area, shared=self._world.own)
+        uris = {
+            (kind, name): await delivery.deliver(session.api, record.project, kind, name)
+            for kind, name in package_references(body["runtime_env"])
+        }
+        runtime_env = body["runtime_env"]
+        if self._world.own and values:
+            runtime_env = await asyncio.to_thread(_keep_apart, area, ref, runtime_env, values)
+        await session.api.submit({**body, "runtime_env": fill(runtime_env, values, uris)})
+
+    async def observe(self, ref: JobRef) -> Observation:
+        supervisor = self._world.supervisor
+        try:
+            record = await supervisor.require().api.job(ref.name)
+        except RaysvcError as error:
+            return Observation(seen=Seen.UNKNOWN, message=error.message)
+        if record is None and supervisor.phase is not ClusterPhase.READY:
+            return Observation(seen=Seen.UNKNOWN, message="Ray has no such job, but is not well itself")
+        return Observation(seen=Seen.ABSENT) if record is None else observation(record)
+
+    async def stop(self, ref: JobRef) -> None:
+        await self._world.supervisor.require().api.stop(ref.name)
+
+    async def delete(self, ref: JobRef) -> None:
+        """Stop it, wait for its end, forget it. Raises Unavailable where it does not end within Ray's grace."""
+        session = self._world.supervisor.require()
+        if not await self._ended(session, ref):
+            await session.api.stop(ref.name)
+            await self._wait_for_end(session, ref)
+        await session.api.delete(ref.name)
+        await asyncio.to_thread(self._forget, ref)
+
+    async def owned(self) -> AsyncIterator[JobRef]:
+        """Yield the Ref of each job that this server sent: another server may use the same Ray."""
+        for record in await self._world.supervisor.require().api.jobs():
+            ref = JobRef.parse(str(record.get("submission_id")))
+            if ref and (record.get("metadata") or {}).get("raysvc.instance") == self._world.instance:
+                yield ref
+
+    async def logs(self, ref: JobRef, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
+        async def ended() -> bool:
+            return (await self.observe(ref)).seen in ENDED | {Seen.ABSENT}
+
+        session = self._world.supervisor.session
+        files = self._world.own or (session is not None and session.logs is not None)
+        source = (
+            FileLog(self._log_folders, ref, self._world.clock)
+            if files
+            else RestLog(self._world.supervisor.require(), ref, self._world.clock)
+        )
+        async with aclosing(source.read(offset, ended if follow else None)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _log_folders(self) -> list[Path]:
+        """Return where a driver's log may be: this session's folder, and those of sessions before it."""
+        session = self._world.supervisor.session
+        if session and session.logs and not self._world.own:
+            return [session.logs]
+        return [folder / "logs" for folder in self._world.area().sessions()]
+
+    def _forget(self, ref: JobRef) -> None:
+        """Remove the files that served the attempt. Its log is archived by now, and Ray never removes one."""
+        self._world.area().forget_secrets(ref)
+        for folder in self._log_folders() if self._world.own else ():
+            with suppress(OSError), folder_below(folder) as descriptor:
+                os.unlink(log_name(ref), dir_fd=descriptor)
+
+    async def _ended(self, session: Session, ref: JobRef) -> bool:
+        record = await session.api.job(ref.name)
+        return record is None or observation(record).seen in ENDED
+
+    async def _wait_for_end(self, session: Session, ref: JobRef) -> None:
+        seconds = self._world.stop_grace_s + _STOP_MARGIN_S
+        try:
+            async with asyncio.timeout(seconds):
+                while not await self._ended(session, ref):
+                    await self._world.clock.sleep(_STOP_POLL_S)
+        except TimeoutError as error:
+            raise Unavailable(f"{ref.name} was told to stop and has not ended within {seconds:.0f} s.") from error
+
+    async def _secret(self, project: str, name: str) -> str:
+        try:
+            return await self._world.materials.secret(project, name)
+        except NotFound as error:
+            raise NotFound(
+                f"Secret {name!r} does not exist in project {project}. Set it with raysvc secret set {name}.",
+                field="secrets",
+            ) from error
+
+
+def _keep_apart(area: Area, ref: JobRef, runtime_env: dict[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """Move the variables that hold a secret from runtime_env.env_vars into the attempt's own file of them."""
+    variables: dict[str, str] = runtime_env["env_vars"]
+    apart = {name: fill(text, values, {}) for name, text in variables.items() if SECRET.search(text)}
+    if not apart:
+        return runtime_env
+    for name in apart:
+        if not _VARIABLE.fullmatch(name):
+            raise Invalid(f"{name!r} cannot be the name of an environment variable.", field="runtime_env.env_vars")
+    path = area.write_secrets(ref, apart, variables.get("BASH_ENV"))
+    rest = {name: text for name, text in variables.items() if name not in apart}
+    return {**runtime_env, "env_vars": {**rest, "BASH_ENV": str(path)}}

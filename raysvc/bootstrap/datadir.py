@@ -1,0 +1,131 @@
+"""The data directory: one server at a time, ours alone, and of a layout this version knows."""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from cryptography.fernet import Fernet
+
+from raysvc.errors import DataDirError
+
+# Layout 1: raysvc.db, blobs/, spool/, policies/, admin-token, secret-key, session-key, lock, layout, server.json.
+LAYOUT = 1
+# Less than this free, and the server would accept what it cannot keep.
+LEAST_FREE_BYTES = 64 << 20
+
+
+class DataDir:
+    """Opened by `raysvc up` for its whole life. `open` refuses a directory that is held, foreign or too new."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    def open(self) -> None:
+        """Make the directory where it is missing (mode 0700) and take its lock. Raises DataDirError."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._check_owner()
+            self._take_lock()
+            self._check_layout()
+            for name in ("blobs", "spool", "policies"):
+                (self.path / name).mkdir(exist_ok=True, mode=0o700)
+            for left in (self.path / "spool").iterdir():
+                left.unlink()
+        except OSError as error:
+            self.close()
+            raise DataDirError(
+                f"The data directory {self.path} cannot be used: {error.strerror}. Name another with --data-dir."
+            ) from error
+        except DataDirError:
+            self.close()
+            raise
+        (self.path / "server.json").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Say that nobody serves here, and let go of the lock. May be repeated."""
+        if self._lock is not None:
+            (self.path / "server.json").unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+    def admin_token(self) -> str:
+        """Return the first admin token, made on first use (file `admin-token`, mode 0600)."""
+        return self._once("admin-token", lambda: "raysvc_" + secrets.token_urlsafe(32))
+
+    def secret_key(self) -> bytes:
+        """Return the key that secrets are encrypted with. Losing the file loses the secrets."""
+        return self._once("secret-key", lambda: Fernet.generate_key().decode()).encode()
+
+    def session_key(self) -> bytes:
+        """Return the key that browser sessions are signed with."""
+        return self._once("session-key", lambda: secrets.token_urlsafe(32)).encode()
+
+    def announce(self, server: dict[str, object]) -> None:
+        """Write `server.json`, whole or not at all: clients read it as the sign that the server serves."""
+        partial = self.path / "server.json.partial"
+        partial.write_text(json.dumps(server, indent=2) + "\n")
+        partial.chmod(0o600)
+        partial.replace(self.path / "server.json")
+
+    def _once(self, name: str, make: Callable[[], str]) -> str:
+        path = self.path / name
+        if not path.exists():
+            partial = self.path / f"{name}.partial"
+            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "w") as file:
+                file.write(make() + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        path.chmod(0o600)
+        return path.read_text().strip()
+
+    def _check_owner(self) -> None:
+        found = self.path.stat()
+        if found.st_uid != os.geteuid():
+            raise DataDirError(f"{self.path} belongs to another user (uid {found.st_uid}). Name another --data-dir.")
+        if stat.S_IMODE(found.st_mode) != stat.S_IRWXU:
+            self.path.chmod(0o700)
+        free = shutil.disk_usage(self.path).free
+        if free < LEAST_FREE_BYTES:
+            raise DataDirError(
+                f"{self.path} has {free >> 20} MiB free; raysvc needs {LEAST_FREE_BYTES >> 20} MiB to keep what it "
+                "accepts. Free some space or name another --data-dir."
+            )
+
+    def _take_lock(self) -> None:
+        lock = (self.path / "lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            lock.close()
+            raise DataDirError(
+                f"{self.path} is held by a live server (pid {holder}). Stop it, or name another --data-dir."
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+
+    def _check_layout(self) -> None:
+        path = self.path / "layout"
+        if not path.exists():
+            path.write_text(f"{LAYOUT}\n")
+            return
+        text = path.read_text().strip()
+        if not text.isdecimal():
+            raise DataDirError(f"{path} says {text[:40]!r} and not a layout number. Is this a raysvc directory?")
+        if int(text) > LAYOUT:
+            raise DataDirError(
+                f"{self.path} was made by a newer raysvc (layout {text}; this one knows {LAYOUT}). Upgrade raysvc, or "
+                "name another --data-dir."
+            )

@@ -1,0 +1,148 @@
+"""`raysvc up`: build the platform, serve it, and take it down again."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import structlog
+
+from raysvc.api.app import create_app
+from raysvc.api.context import ApiSettings
+from raysvc.api.dashboard import create_dashboard
+from raysvc.api.server import Listeners, Tls
+from raysvc.backends.local import LocalBackend, LocalConfig
+from raysvc.blobs.directory import DirectoryBlobs
+from raysvc.bootstrap.clock import SystemClock
+from raysvc.bootstrap.datadir import DataDir
+from raysvc.control.housekeeping import Retention
+from raysvc.control.ids import RandomIds
+from raysvc.control.platform import DEFAULT_PROJECT, Parts, Platform
+from raysvc.control.vault import Vault
+from raysvc.domain.project import Role
+from raysvc.errors import Invalid
+from raysvc.policies import PolicyFolder
+from raysvc.ports import Policy
+from raysvc.settings import Settings
+from raysvc.store import SqlStore
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a person is told when the server serves."""
+
+    url: str
+    dashboard_url: str
+    token_file: str
+    warnings: tuple[str, ...]
+
+
+def build(settings: Settings, datadir: DataDir, policies: Sequence[Policy]) -> Platform:
+    """Return the platform on SQL, a directory of blobs and local Ray. Nothing is opened or started yet."""
+    clock, ids = SystemClock(), RandomIds()
+    store = SqlStore(settings.database, clock)
+    blobs = DirectoryBlobs(datadir.path / "blobs")
+    vault = Vault(datadir.secret_key(), store.secrets, store.packages, blobs, clock)
+    config = LocalConfig(
+        data_dir=datadir.path,
+        ray_address=settings.ray_address,
+        ray_token_file=settings.ray_token_file,
+        max_running_jobs=settings.max_running_jobs,
+        num_cpus=settings.num_cpus,
+        job_user=settings.job_user,
+        project=DEFAULT_PROJECT,
+    )
+    return Platform(
+        Parts(
+            store=store,
+            blobs=blobs,
+            backend=LocalBackend(config, vault, clock),
+            vault=vault,
+            clock=clock,
+            ids=ids,
+            policies=policies,
+            spool=datadir.path / "spool",
+            holder=f"{socket.gethostname()}-{os.getpid()}-{ids.secret()[:8]}",
+            max_package_bytes=settings.max_package_bytes,
+            retention=Retention(finished_jobs=settings.finished_jobs),
+        )
+    )
+
+
+async def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
+    """Serve until SIGINT or SIGTERM, then stop cleanly; a second signal does not wait for open requests.
+
+    Raises DataDirError, Invalid (a policy that does not parse, a port in use), Unavailable (no database).
+    """
+    datadir = DataDir(settings.data_dir)
+    datadir.open()
+    try:
+        policies = PolicyFolder(settings.policy_dir, SystemClock(), _say_policy_problem)
+        platform = build(settings, datadir, policies)
+        await platform.store.open()
+        await platform.gate.adopt(datadir.admin_token(), Role.ADMIN, owner="admin")
+        listeners = Listeners.bind(settings.host, settings.port, settings.dashboard_port, tls=_tls(settings))
+        api = _api(settings, listeners, datadir.session_key())
+        app, dashboard = create_app(platform, api), create_dashboard(platform, api)
+        try:
+            await platform.start()
+            with _stopping() as stop, _running(policies.watch()):
+                await listeners.serve(app, dashboard, stop, on_ready=lambda: _announce(datadir, api, on_ready))
+        finally:
+            await platform.close()
+    finally:
+        datadir.close()
+
+
+def _say_policy_problem(problem: Invalid) -> None:
+    log.error("policies not reloaded; the last good ones stay in force", problem=problem.message)
+
+
+@contextmanager
+def _running(work: Coroutine[None, None, None]) -> Iterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _tls(settings: Settings) -> Tls | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Tls(settings.tls_cert, settings.tls_key)
+
+
+def _api(settings: Settings, listeners: Listeners, session_key: bytes) -> ApiSettings:
+    return ApiSettings(
+        url=listeners.url,
+        dashboard_url=settings.public_dashboard_url or listeners.dashboard_url,
+        version=version("raysvc"),
+        session_key=session_key,
+        public_url=settings.public_url,
+        allowed_hosts=settings.allowed_hosts,
+    )
+
+
+def _announce(datadir: DataDir, api: ApiSettings, on_ready: Callable[[Ready], None]) -> None:
+    datadir.announce({"url": api.url, "pid": os.getpid(), "dashboard_url": api.dashboard_url})
+    on_ready(Ready(api.url, api.dashboard_url, str(datadir.path / "admin-token"), ()))
+
+
+@contextmanager
+def _stopping() -> Iterator[asyncio.Event]:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

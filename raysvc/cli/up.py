@@ -1,0 +1,102 @@
+"""`raysvc up`: the platform on this machine."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.text import Text
+
+from raysvc.bootstrap import Ready, serve
+from raysvc.bootstrap.log import configure
+from raysvc.cli import parse
+from raysvc.cli.output import console, warn
+from raysvc.errors import Invalid
+from raysvc.settings import Settings, default_data_dir
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(help="Run the platform on this machine: API, queue, local Ray. Ctrl-C or SIGTERM stops it cleanly.")
+def up(  # noqa: PLR0913 each is an option of the command line
+    *,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where all is kept. $RAYSVC_DATA_DIR, or the user's own.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8500,
+    dashboard_port: Annotated[int, typer.Option(min=0, max=65535, help="Of the dashboards' own origin.")] = 0,
+    ray_address: Annotated[str | None, typer.Option(help="URL of a Ray that runs, instead of a local one.")] = None,
+    ray_token_file: Annotated[Path | None, typer.Option(exists=True, help="Holds that Ray's token.")] = None,
+    database_url: Annotated[
+        str | None, typer.Option(envvar="RAYSVC_DATABASE_URL", help="PostgreSQL, instead of an SQLite file.")
+    ] = None,
+    public_url: Annotated[str | None, typer.Option(help="How clients reach us through an ingress.")] = None,
+    public_dashboard_url: Annotated[str | None, typer.Option(help="The same for the dashboards.")] = None,
+    allowed_host: Annotated[list[str] | None, typer.Option(help="A name we answer to as well; repeatable.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(exists=True, help="Certificate chain, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(exists=True, help="Its key, PEM.")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Plain HTTP beyond loopback.")] = False,
+    policies: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="Folder of policy files.")] = None,
+    max_running_jobs: Annotated[
+        int | None, typer.Option(min=1, help="At once; by cores and memory if not given.")
+    ] = None,
+    max_package_size: Annotated[int, typer.Option(parser=parse.size, help="Of an upload.")] = 2 << 30,
+    num_cpus: Annotated[int | None, typer.Option(min=1, help="Of the local Ray; the machine's if not given.")] = None,
+    job_user: Annotated[str | None, typer.Option(help="Whom Ray runs as where the server is root.")] = None,
+    keep_finished_days: Annotated[float, typer.Option(min=0, help="Finished jobs are kept so long; 0: for ever.")] = 30,
+    keep_log_size: Annotated[int | None, typer.Option(parser=parse.size, help="Of all logs; the oldest go.")] = None,
+) -> None:
+    options = {
+        "data_dir": (data_dir or default_data_dir()).expanduser().absolute(),
+        "host": host,
+        "port": port,
+        "dashboard_port": dashboard_port,
+        "ray_address": ray_address,
+        "ray_token_file": ray_token_file,
+        "database_url": database_url,
+        "public_url": public_url,
+        "public_dashboard_url": public_dashboard_url,
+        "allowed_hosts": tuple(allowed_host or ()),
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "insecure": insecure,
+        "policies": policies,
+        "max_running_jobs": max_running_jobs,
+        "max_package_bytes": max_package_size,
+        "num_cpus": num_cpus,
+        "job_user": job_user,
+        "keep_finished_days": keep_finished_days or None,
+        "keep_log_bytes": keep_log_size,
+    }
+    configure(human=sys.stderr.isatty())
+    asyncio.run(serve(_settings(options), _announce))
+
+
+def _settings(options: dict[str, object]) -> Settings:
+    try:
+        return Settings.model_validate(options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0]).replace("_", "-")
+        raise Invalid(f"--{name}: {first['msg']}.", field=name) from error
+
+
+def _announce(ready: Ready) -> None:
+    rows = {
+        "API": ready.url,
+        "Ray dashboard": ready.dashboard_url,
+        "Jobs": f"{ready.url}/jobs",
+        "API docs": f"{ready.url}/docs",
+        "Admin token": f"in the file {ready.token_file}",
+    }
+    out = console()
+    out.print(Text("raysvc is ready.", style="bold green"))
+    for title, place in rows.items():
+        out.print(f"  {title:<14}{place}", soft_wrap=True)
+    out.print("  Ray is starting meanwhile; jobs that come in now wait for it. Ctrl-C stops all.", soft_wrap=True)
+    out.file.flush()
+    for text in ready.warnings:
+        warn(text)

@@ -1,0 +1,24 @@
+"""The serving planner: will this model run on those GPUs, with which vLLM flags, how fast does it start, what does it cost.
+
+Belongs here: arithmetic over a model's `config.json` and safetensors headers, an engine's release and a GPU catalogue;
+the catalogues themselves, dated, under `data/`. Does not: scheduling, HTTP, numpy, torch, or anything that looks at a
+GPU. Files of a model come in through the `Source` protocol; where they lie is the caller's affair.
+"""
+
+from raysvc.planner.catalogue import Catalogue, load_catalogue
+from raysvc.planner.plan import plan
+from raysvc.planner.source import LocalSource, Source
+from raysvc.planner.spec import Candidate, Confidence, Plan, PlanRequest, Pool
+
+__all__ = [
+    "Candidate",
+    "Catalogue",
+    "Confidence",
+    "LocalSource",
+    "Plan",
+    "PlanRequest",
+    "Pool",
+    "Source",
+    "load_catalogue",
+    "plan",
+]

@@ -1,0 +1,96 @@
+"""What the databases' errors mean, in our words. Foreign errors end here; the callers chain them."""
+
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from raysvc.errors import AlreadyExists, DiskFull, Invalid, RaysvcError, Unavailable
+
+# SQLite's primary result codes (sqlite.org/rescode.html) -> what to tell. An extended code has one of them as low byte.
+_SQLITE = {
+    sqlite3.SQLITE_BUSY: "The database is held by another process for too long. Is a second server using this file?",
+    sqlite3.SQLITE_LOCKED: "The database is held by another process for too long. Is a second server using this file?",
+    sqlite3.SQLITE_CORRUPT: "The database file is damaged. Stop the server and restore the newest backup beside it.",
+    sqlite3.SQLITE_NOTADB: "The database file is not an SQLite database, or it is damaged. Restore a backup of it.",
+    sqlite3.SQLITE_READONLY: "The database cannot be written: check who owns the file, its directory, and the mount.",
+    sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened: check that its directory exists and may be written.",
+    sqlite3.SQLITE_IOERR: "The disk that holds the database reports an error. Check the disk and the system's log.",
+}
+_GONE = "The database does not answer. Nothing can be accepted until it does; try again later."
+_FULL = "The disk that holds the database is full, so nothing was accepted. Free some space and try again."
+# SQLSTATEs of PostgreSQL (its manual, appendix A).
+_DISK_FULL = "53100"
+_CONSTRAINT = "23"
+_UNIQUE = "23505"
+_RACES = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+_STANDBY = "25006"  # read-only: a replica that was not promoted (yet)
+_AWAY = frozenset({"08", "53", "55", "57", "58"})  # connection, resources, lock timeout, shut down, I/O
+_REFUSED = frozenset({"28", "3D"})  # user or password, no such database
+
+
+def connection_lost(error: Exception) -> bool:
+    """Return whether the connection that raised this is better thrown away."""
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or not of_one(error))
+
+
+def of_one(error: Exception) -> bool:
+    """Return whether one operation of a transaction caused this, so that the others may pass without it."""
+    if not isinstance(error, DBAPIError):
+        return True
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate is not None:
+        return sqlstate[:2] in {"22", _CONSTRAINT} or sqlstate in _RACES
+    return isinstance(error.orig, sqlite3.IntegrityError) or type(error.orig).__name__ == "DataError"
+
+
+def passing(error: Exception) -> bool:
+    """Return whether the same operation alone may well pass: another process took the row between look and write."""
+    sqlstate = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+    return sqlstate is not None and (sqlstate.startswith(_CONSTRAINT) or sqlstate in _RACES)
+
+
+def translate(error: Exception) -> Exception:
+    """Return the error of ours that says the same, chained; what is not the database's is returned as it is."""
+    if not isinstance(error, SQLAlchemyError):
+        return error
+    ours = _ours(error)
+    ours.__cause__ = error
+    return ours
+
+
+def _ours(error: SQLAlchemyError) -> RaysvcError:
+    if isinstance(error, PoolTimeout):
+        return Unavailable(_GONE)
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    if _unique(cause):
+        return AlreadyExists("There is already a record with this id, name or uid.")
+    if type(cause).__name__ == "DataError":
+        return Invalid("The database cannot keep one of the texts: it holds a NUL character or is not valid Unicode.")
+    return _unavailable(cause) or RaysvcError("The database refused a statement of ours. Please report this bug.")
+
+
+def _unique(cause: object) -> bool:
+    if isinstance(cause, sqlite3.IntegrityError):
+        return cause.sqlite_errorcode in {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
+    return getattr(cause, "sqlstate", None) == _UNIQUE
+
+
+def _unavailable(cause: BaseException | None) -> Unavailable | None:
+    """Return what a failing database amounts to; None where it is our statement that was wrong."""
+    if isinstance(cause, sqlite3.Error):
+        primary = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if primary == sqlite3.SQLITE_FULL:
+            return DiskFull(_FULL)
+        return Unavailable(_SQLITE[primary]) if primary in _SQLITE else None
+    return None if cause is None else _postgres(getattr(cause, "sqlstate", None))
+
+
+def _postgres(sqlstate: str | None) -> Unavailable | None:
+    if sqlstate == _DISK_FULL:
+        return DiskFull(_FULL)
+    if sqlstate is None or sqlstate == _STANDBY or sqlstate[:2] in _AWAY:
+        return Unavailable(_GONE)
+    if sqlstate[:2] in _REFUSED:
+        return Unavailable("The database refuses us: check the user, the password and the name in the database URL.")
+    return Unavailable("The database's files are damaged; restore a backup.") if sqlstate.startswith("XX") else None

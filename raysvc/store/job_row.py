@@ -1,0 +1,138 @@
+"""Jobs and events as rows, and back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from raysvc.domain.event import Event
+from raysvc.domain.job import Job, JobPhase
+from raysvc.domain.query import PlacedRow, WaitingRow
+from raysvc.domain.resources import Resources
+from raysvc.store.instant import instant, micros
+
+Row = dict[str, Any]
+
+# JobSpec.priority is at most this, so that `1000 - priority` is never negative; 52 bits of µs last until 2112.
+_TOP_PRIORITY = 1000
+_AGE_BITS = 52
+# The fields of a job that decide columns which a change of phase leaves alone.
+_FIXED = frozenset({"spec", "owner", "created_at"})
+
+
+@dataclass(slots=True, frozen=True)
+class NewJob:
+    """What `add` writes. Made by the caller, so that the writer's thread spends its time in the database."""
+
+    job: Job
+    row: Row
+    events: list[Row]
+    labels: list[Row]
+    packages: frozenset[str]
+    key: str | None = None
+    body_digest: str = ""
+
+    @classmethod
+    def of(
+        cls, job: Job, events: Sequence[Event], packages: Sequence[str], key: str | None = None, body_digest: str = ""
+    ) -> "NewJob":
+        row = {"uid": job.uid, "project": job.project, "id": job.id, **_fixed(job), **_moving(job)}
+        return cls(job, row, event_rows(events), label_rows(job), frozenset(packages), key, body_digest)
+
+
+@dataclass(slots=True, frozen=True)
+class SavedJob:
+    """What `save` writes. `labels` is None where the change left the spec alone, as nearly every change does."""
+
+    uid: str
+    expected: int
+    row: Row
+    events: list[Row]
+    labels: list[Row] | None
+    live: bool
+
+    @classmethod
+    def of(cls, job: Job, events: Sequence[Event]) -> "SavedJob":
+        row = {"b_uid": job.uid, **_moving(job)}
+        labels = None
+        if any(not _FIXED.isdisjoint(event.change) for event in events):
+            row |= _fixed(job)
+            labels = label_rows(job)
+        return cls(job.uid, events[0].seq - 1, row, event_rows(events), labels, job.live)
+
+
+def turn(priority: int, created_at: datetime) -> int:
+    """Return where a job stands in its lane, smallest first: by priority, higher first, then by age."""
+    age = min(max(micros(created_at), 0), (1 << _AGE_BITS) - 1)
+    return (_TOP_PRIORITY - priority) << _AGE_BITS | age
+
+
+def lane(project: str, queue: str) -> str:
+    """Return the lane of a queue. Names hold no '/', so lanes sort by project, then by queue."""
+    return f"{project}/{queue}"
+
+
+def lanes_of(project: str) -> tuple[str, str]:
+    """Return the bounds (from, below) of the lanes of a project."""
+    return f"{project}/", f"{project}0"  # '0' is the character after '/'
+
+
+def event_rows(events: Sequence[Event]) -> list[Row]:
+    return [{"uid": e.uid, "seq": e.seq, "at": micros(e.at), "body": e.model_dump_json()} for e in events]
+
+
+def label_rows(job: Job) -> list[Row]:
+    if not job.spec.labels:
+        return []
+    born = micros(job.created_at)
+    return [{"uid": job.uid, "key": k, "value": v, "created_at": born} for k, v in job.spec.labels.items()]
+
+
+def waiting_row(row: Any) -> WaitingRow:
+    """Return a row of `waiting`. Not validated again: it was when it came in, and the scheduler reads thousands."""
+    return WaitingRow.model_construct(
+        uid=row.uid,
+        project=row.project,
+        queue=row.queue,
+        priority=row.priority,
+        created_at=instant(row.created_at),
+        not_before=instant(row.not_before),
+        demand=Resources.model_validate_json(row.demand),
+    )
+
+
+def placed_row(row: Any) -> PlacedRow:
+    return PlacedRow.model_construct(
+        uid=row.uid,
+        project=row.project,
+        phase=JobPhase(row.phase),
+        demand=Resources.model_validate_json(row.demand),
+    )
+
+
+def _fixed(job: Job) -> Row:
+    spec = job.spec
+    return {
+        "name": job.name,
+        "owner": job.owner,
+        "queue": spec.queue,
+        "priority": spec.priority,
+        "created_at": micros(job.created_at),
+        "turn": turn(spec.priority, job.created_at),
+        "demand": spec.demand().model_dump_json(),
+    }
+
+
+def _moving(job: Job) -> Row:
+    waits = job.phase is JobPhase.QUEUED and not job.deleted
+    return {
+        "phase": job.phase.value,
+        "lane": lane(job.project, job.spec.queue) if waits else None,
+        "not_before": micros(job.not_before),
+        "due_at": micros(job.due_at),
+        "finished_at": micros(job.finished_at),
+        "finalised": job.finalised,
+        "deleted": job.deleted,
+        "version": job.version,
+        "body": job.model_dump_json(),
+    }

@@ -1,0 +1,87 @@
+"""Bringing a database to the schema of this code. Alembic is loaded only where there is something to do."""
+
+import importlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from raysvc.errors import DataDirError
+from raysvc.store.engine import file_of, open_writer
+from raysvc.store.fault import translate
+from raysvc.store.schema import HEAD, version
+
+# Any number will do, as long as every raysvc takes the same: the lock under which PostgreSQL's schema is changed.
+_LOCK = 7_237_970_109
+
+
+@dataclass(frozen=True)
+class Migrations:
+    """A folder of Alembic revisions that are numbered 0001, 0002 …, and the last of them."""
+
+    folder: Path
+    head: str
+
+
+OURS = Migrations(Path(__file__).with_name("migrations"), HEAD)
+
+
+def ready(url: URL, now: datetime, migrations: Migrations) -> None:
+    """Make the schema of an empty database, migrate an older one, refuse a newer one (DataDirError). Blocks.
+
+    May be repeated, and by several processes at once. A failed migration changes nothing.
+    """
+    engine = open_writer(url)
+    try:
+        with engine.connect() as connection:
+            found = _found(connection, migrations)
+        if found == migrations.head:
+            return
+        if found is not None:
+            _back_up(engine, url, found, now)
+        with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            # Again, under the lock: another process may have been faster.
+            if _found(connection, migrations) != migrations.head:
+                importlib.import_module("raysvc.store.migrations.run").upgrade(connection, migrations.folder)
+    except SQLAlchemyError as error:
+        raise translate(error) from error
+    finally:
+        engine.dispose()
+
+
+def _found(connection: Connection, migrations: Migrations) -> str | None:
+    """Return the version of the schema that is there, None where the database is empty; raises DataDirError."""
+    tables = sa.inspect(connection).get_table_names()
+    if version.name not in tables:
+        if tables:
+            raise DataDirError(
+                f"The database holds tables that are not raysvc's (such as {tables[0]!r}). "
+                "Give raysvc a database of its own, by --database-url."
+            )
+        return None
+    found: Any = connection.scalar(sa.select(version.c.version_num))
+    if found is None or not found.isdigit():
+        raise DataDirError(f"The database's schema version is {found!r}, which is none of raysvc's. Restore a backup.")
+    if found > migrations.head:
+        raise DataDirError(
+            f"The database is of a newer raysvc: its schema is {found}, this version knows {migrations.head}. Install "
+            "that version again, or restore the backup that it made beside the database when it migrated."
+        )
+    return str(found)
+
+
+def _back_up(engine: Engine, url: URL, found: str, now: datetime) -> None:
+    """Copy an SQLite file beside itself. A server is backed up by its owner; there, a migration is one transaction."""
+    file = file_of(url)
+    if file is None:
+        return
+    copy = file.with_name(f"{file.name}.schema-{found}.{now:%Y%m%dT%H%M%SZ}.bak")
+    copy.unlink(missing_ok=True)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("VACUUM INTO :copy"), {"copy": str(copy)})

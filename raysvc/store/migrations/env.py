@@ -1,0 +1,13 @@
+"""What Alembic runs around the steps: on the connection, and within the transaction, that `run.upgrade` was given."""
+
+from alembic import context
+
+from raysvc.store.schema import metadata, version
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=version.name,
+    transactional_ddl=True,  # in SQLite, too: a failed step leaves the schema as it was
+)
+context.run_migrations()

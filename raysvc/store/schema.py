@@ -1,0 +1,161 @@
+"""The tables. `body` is the record itself, as JSON; the columns beside it are copies for finding and ordering.
+
+JSON is kept as text, not as jsonb: jsonb refuses U+0000 and loses the order of keys, and nothing here looks inside.
+Each change of this file is a new migration in `migrations/versions/` and a new HEAD.
+"""
+
+import sqlalchemy as sa
+
+HEAD = "0001"
+"""The schema this code speaks: a number, so that an older one and a newer one can be told apart."""
+
+metadata = sa.MetaData()
+
+# Byte order everywhere: PostgreSQL would sort by the language of the database, SQLite sorts bytes.
+WORD = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+MICROS = sa.BigInteger()
+
+version = sa.Table("raysvc_version", metadata, sa.Column("version_num", sa.String(32), primary_key=True))
+
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("uid", WORD, primary_key=True),
+    sa.Column("project", WORD, nullable=False),
+    sa.Column("id", WORD, nullable=False),
+    sa.Column("name", WORD, nullable=False),
+    sa.Column("owner", WORD, nullable=False),
+    sa.Column("phase", WORD, nullable=False),
+    sa.Column("queue", WORD, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("created_at", MICROS, nullable=False),
+    sa.Column("not_before", MICROS),
+    sa.Column("due_at", MICROS),
+    sa.Column("finished_at", MICROS),
+    # "project/queue" while the job is QUEUED, otherwise null: where it waits.
+    sa.Column("lane", WORD),
+    # Its place in the lane: priority (higher first), then age, in one number. See `job_row.turn`.
+    sa.Column("turn", sa.BigInteger, nullable=False),
+    sa.Column("demand", sa.Text, nullable=False),
+    sa.Column("finalised", sa.Boolean, nullable=False),
+    sa.Column("deleted", sa.Boolean, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    # Last, so that SQLite reads the columns above without walking through the pages that the body spills over.
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("uid", WORD, sa.ForeignKey("job.uid", ondelete="CASCADE"), primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", MICROS, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+label = sa.Table(
+    "label",
+    metadata,
+    sa.Column("uid", WORD, sa.ForeignKey("job.uid", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key", WORD, primary_key=True),
+    sa.Column("value", WORD, nullable=False),
+    # The job's, so that the jobs of a label can be walked newest first in the index alone.
+    sa.Column("created_at", MICROS, nullable=False),
+)
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("project", WORD, primary_key=True),
+    sa.Column("key", WORD, primary_key=True),
+    sa.Column("body_digest", sa.Text, nullable=False),
+    sa.Column("uid", WORD, sa.ForeignKey("job.uid", ondelete="CASCADE"), nullable=False),
+)
+
+package = sa.Table(
+    "package",
+    metadata,
+    sa.Column("project", WORD, primary_key=True),
+    sa.Column("name", WORD, primary_key=True),
+    sa.Column("pinned_until", MICROS, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+# One row for each package that a live job names. No cascade from the package: it must stay while it is named.
+package_ref = sa.Table(
+    "package_ref",
+    metadata,
+    sa.Column("project", WORD, primary_key=True),
+    sa.Column("name", WORD, primary_key=True),
+    sa.Column("uid", WORD, sa.ForeignKey("job.uid", ondelete="CASCADE"), primary_key=True),
+    sa.ForeignKeyConstraint(["project", "name"], ["package.project", "package.name"], name="package_ref_package"),
+)
+
+# A row stays when its lease is released, so that `token` only ever grows.
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("name", WORD, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("token", sa.BigInteger, nullable=False),
+    sa.Column("deadline", MICROS, nullable=False),
+)
+
+project = sa.Table(
+    "project",
+    metadata,
+    sa.Column("name", WORD, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+token = sa.Table(
+    "token",
+    metadata,
+    sa.Column("id", WORD, primary_key=True),
+    sa.Column("secret_hash", WORD, nullable=False, unique=True),
+    sa.Column("created_at", MICROS, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+secret = sa.Table(
+    "secret",
+    metadata,
+    sa.Column("project", WORD, primary_key=True),
+    sa.Column("name", WORD, primary_key=True),
+    sa.Column("ciphertext", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+flag = sa.Table(
+    "flag",
+    metadata,
+    sa.Column("name", WORD, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+
+def _index(name: str, *columns: sa.Column[object], where: sa.ColumnElement[bool], unique: bool = False) -> None:
+    sa.Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+# `get`, and what makes an id unique among the jobs that are not deleted.
+_index("job_id", job.c.project, job.c.id, where=~job.c.deleted, unique=True)
+# `find` walks these newest first, each in the order of the page. `placed` uses job_phase, too.
+_index("job_project", job.c.project, job.c.phase, job.c.created_at, job.c.uid, where=~job.c.deleted)
+_index("job_phase", job.c.phase, job.c.created_at, job.c.uid, where=~job.c.deleted)
+_index("job_owner", job.c.owner, job.c.phase, job.c.created_at, job.c.uid, where=~job.c.deleted)
+# `find` by the beginning of a name, where few jobs have it.
+_index("job_name", job.c.name, job.c.created_at, job.c.uid, where=~job.c.deleted)
+# `due`: only jobs that the reconciler still has to look at are in it.
+_index("job_due", job.c.due_at, job.c.uid, where=job.c.due_at.is_not(None))
+# `waiting` and `count_queued`: only jobs that wait are in it.
+_index("job_waiting", job.c.lane, job.c.turn, job.c.uid, where=job.c.lane.is_not(None))
+# `prune`: what may go, oldest end first.
+_index("job_finalised", job.c.finished_at, job.c.uid, where=job.c.finalised)
+# `find` by a label, newest first.
+sa.Index("label_value", label.c.key, label.c.value, label.c.created_at, label.c.uid)
+# The cascade of `prune`, and letting go of a finished job's packages.
+sa.Index("idempotency_uid", idempotency.c.uid)
+sa.Index("package_ref_uid", package_ref.c.uid)
+# `remove_unreferenced`: those whose pin is over.
+sa.Index("package_pinned_until", package.c.pinned_until)

@@ -1,0 +1,162 @@
+"""A Ray cluster in memory, as far as jobs can see one: what has happened by now is worked out when somebody looks."""
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from raysvc.domain.job import Job, JobRef
+from raysvc.domain.observation import Observation, Seen
+from raysvc.domain.reason import ReasonCode
+from raysvc.ports import Clock
+from raysvc.testing.shell import FOREVER, Run
+
+_NOT_FOUND = frozenset({126, 127})
+_LONGEST_LOSS_S = 60.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ends, whatever its entrypoint says."""
+
+    seen: Seen = Seen.SUCCEEDED
+    cause: ReasonCode | None = None
+    exit_code: int | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Life:
+    """One attempt, foreseen from its start; stopping it or losing its cluster changes its end. `ends` None: never."""
+
+    ref: JobRef
+    began: datetime
+    runs_from: datetime
+    ends: datetime | None
+    end: Observation
+    run: Run
+
+    def over(self, now: datetime) -> bool:
+        return self.ends is not None and self.ends <= now
+
+    def seen(self, now: datetime) -> Observation:
+        if self.over(now):
+            return self.end
+        if now < self.runs_from:
+            return Observation(seen=Seen.PENDING)
+        return Observation(seen=Seen.RUNNING, node="node-0", started_at=self.runs_from)
+
+    def output(self, now: datetime) -> bytes:
+        """Return what the driver has written by now."""
+        until = now if self.ends is None else min(now, self.ends)
+        elapsed = (until - self.runs_from).total_seconds()
+        return b"".join(text for at, text in self.run.lines if at <= elapsed)
+
+    def cut(self, now: datetime, end: Observation) -> "Life":
+        return self if self.over(now) else replace(self, ends=now, end=end)
+
+
+@dataclass
+class FakeRay:
+    """The records of a cluster, by attempt. Like Ray, it refuses a name it knows, and forgets one that is deleted."""
+
+    clock: Clock
+    dice: random.Random
+    startup_s: float = 0.0
+    lost: float = 0.0
+    lives: dict[str, Life] = field(default_factory=dict)
+    past: list[Life] = field(default_factory=list)
+    begun: Counter[str] = field(default_factory=Counter)
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    files: dict[str, dict[str, tuple[bytes, datetime]]] = field(default_factory=dict)
+    _arrivals: list[tuple[datetime, Job, Run]] = field(default_factory=list)
+
+    def advance(self) -> datetime:
+        """Let everything happen that was to happen by now; return now."""
+        now = self.clock.now()
+        if any(at <= now for at, _, _ in self._arrivals):
+            due = sorted((item for item in self._arrivals if item[0] <= now), key=lambda item: item[0])
+            self._arrivals = [item for item in self._arrivals if item[0] > now]
+            for at, job, run in due:
+                self.begin(at, job, run)
+        return now
+
+    def send_later(self, seconds: float, job: Job, run: Run) -> None:
+        """Let a submission arrive only then, whatever has become of the job."""
+        self._arrivals.append((self.clock.now() + timedelta(seconds=seconds), job, run))
+
+    def begin(self, at: datetime, job: Job, run: Run) -> None:
+        """Start an attempt, unless the cluster knows one of its name."""
+        ref = job.ref
+        if ref is None or ref.name in self.lives:
+            return
+        scripted = self.outcomes.get(ref.uid, [])
+        outcome = scripted[ref.attempt - 1] if ref.attempt <= len(scripted) else _outcome(job, run)
+        if self.lost and self.dice.random() < self.lost:
+            seconds = min(outcome.seconds, _LONGEST_LOSS_S) * self.dice.random()
+            outcome = Outcome(Seen.FAILED, ReasonCode.DRIVER_LOST, seconds=seconds)
+        runs_from = at + timedelta(seconds=self.startup_s)
+        ends = None if outcome.seconds == FOREVER else runs_from + timedelta(seconds=outcome.seconds)
+        end = Observation(
+            seen=outcome.seen,
+            cause=outcome.cause,
+            exit_code=outcome.exit_code,
+            node="node-0",
+            started_at=runs_from,
+            finished_at=ends,
+        )
+        self.lives[ref.name] = Life(ref, at, runs_from, ends, end, run)
+        self.begun[ref.uid] += 1
+        self.files.setdefault(ref.uid, {}).update({name: (data, at) for name, data in run.files.items()})
+
+    def stop(self, ref: JobRef) -> None:
+        now = self.advance()
+        if life := self.lives.get(ref.name):
+            self.lives[ref.name] = life.cut(now, Observation(seen=Seen.STOPPED, node="node-0", finished_at=now))
+
+    def delete(self, ref: JobRef) -> None:
+        self.stop(ref)
+        if life := self.lives.pop(ref.name, None):
+            self.past.append(life)
+
+    def lose_all(self) -> None:
+        """Forget every job, running or not, as when a head is started anew."""
+        now = self.advance()
+        self.past += [life.cut(now, life.end) for life in self.lives.values()]
+        self.lives.clear()
+
+    def alive(self) -> list[JobRef]:
+        """Return the attempts that occupy the cluster now."""
+        now = self.advance()
+        return [life.ref for life in self.lives.values() if not life.over(now)]
+
+    def most_alive(self, uid: str) -> int:
+        """Return how many attempts of a job were alive at one moment, at most, since the beginning."""
+        now = self.advance()
+        changes = []
+        for life in (*self.past, *self.lives.values()):
+            if life.ref.uid == uid:
+                changes.append((life.began, 1))
+                changes += [(life.ends, -1)] if life.ends is not None and life.ends <= now else []
+        most = alive = 0
+        # At one instant, ends (-1) come before beginnings: an attempt that follows at once does not overlap.
+        for _, change in sorted(changes):
+            alive += change
+            most = max(most, alive)
+        return most
+
+
+def _outcome(job: Job, run: Run) -> Outcome:
+    """Return how an attempt ends by itself."""
+    if working_dir(job).startswith("file://"):  # there are no files here
+        return Outcome(Seen.FAILED, ReasonCode.RUNTIME_ENV_FAILED)
+    if run.exit_code == 0:
+        return Outcome(Seen.SUCCEEDED, exit_code=0, seconds=run.seconds)
+    missing = run.exit_code in _NOT_FOUND
+    cause = ReasonCode.ENTRYPOINT_NOT_FOUND if missing else ReasonCode.ENTRYPOINT_FAILED
+    return Outcome(Seen.FAILED, cause, run.exit_code, run.seconds)
+
+
+def working_dir(job: Job) -> str:
+    """Return where a job's code comes from, or ''."""
+    return str(getattr(job.spec.code, "uri", None) or job.spec.runtime_env.get("working_dir") or "")
