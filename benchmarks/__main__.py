@@ -4,7 +4,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-NOT_BENCHMARKS = {"__init__", "__main__", "report", "server"}
+NOT_BENCHMARKS = {"__init__", "__main__", "report", "server", "load", "raypeer"}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from benchmarks.report import Report, median, quantile
 from benchmarks.server import Server, running
 
 POLICY = "policy: ten\nrules:\n" + "\n".join(
-    f"- {{name: r{n}, when: 'job.demand.gpus > {8 + n} || job.priority > {900 + n}', deny: true, message: no}}"
+    f"- {{name: r{n}, when: 'job.demand.gpus > {8 + n} || job.priority > {900 + n}', deny: true, message: too much}}"
     for n in range(10)
 )
 BODY = {"entrypoint": "python train.py --steps 100", "metadata": {"team": "research"}}

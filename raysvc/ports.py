@@ -297,7 +297,7 @@ class Blobs(Protocol):
         """Write at offset `at`, which must be the size so far (Conflict if not); return the new size."""
 
     async def size(self, key: str) -> int:
-        """Return the size, 0 where there is none."""
+        """Return the size, 0 where there is none; of a key that ends in '/', the size of all below it."""
 
     def read(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Yield chunks of ≤ 1 MiB; raises NotFound."""

@@ -8,18 +8,21 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
-
-from sweep.trial import METRIC, TIME, Study, train
+from ray.tune.search import BasicVariantGenerator
 from train_lm import options as train_options
-from train_lm.contract import MetricsLog, Place, write_json
+from train_lm.contract import Place, write_json
 from train_lm.data import prepare
 from train_lm.errors import UsageProblem
+
+from sweep.progress import Progress
+from sweep.trial import METRIC, TIME, Study, train
 
 _RESULT = "sweep.json"
 # Ray Tune's own settings, where the user has set none.
 _DEFAULTS = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no TensorBoard, CSV and JSON copies of what sweep.json says
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no TensorBoard and CSV beside the JSON that Tune itself reads
     "TUNE_GLOBAL_CHECKPOINT_S": "5",  # seconds; how much of the trials' bookkeeping a crash may lose
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # trials stay in the job's working directory
 }
@@ -33,9 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = base.parse_args(rest)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     place = Place.of(os.environ)
+    if options.workers != 1:
+        base.error("a trial has one worker: leave --workers out; trials run side by side instead")
     try:
-        if options.workers != 1:
-            raise UsageProblem("A trial has one worker: leave --workers out; trials run side by side instead.")
         prepared = prepare(place.checkpoints / "data", options.text, options.vocab_size)
         study = Study(train_options.settings(options, prepared), place)
     except UsageProblem as problem:
@@ -88,6 +91,7 @@ def _tuner(own: argparse.Namespace, study: Study, trainable: Any) -> tune.Tuner:
             metric=METRIC,
             mode="min",
             num_samples=own.trials,
+            search_alg=BasicVariantGenerator(random_state=study.base.seed),
             scheduler=ASHAScheduler(
                 time_attr=TIME, max_t=steps, grace_period=min(own.grace, steps), reduction_factor=own.keep_one_in
             ),
@@ -97,6 +101,28 @@ def _tuner(own: argparse.Namespace, study: Study, trainable: Any) -> tune.Tuner:
             storage_path=str(storage),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=2),
-            callbacks=[Progress(study.place)],
+            callbacks=[Progress(study.place, own.trials), JsonLoggerCallback()],
         ),
     )
+
+
+def _conclude(results: tune.ResultGrid, path: Path) -> int:
+    """Write all trials, the best first; return the exit code."""
+    ended = [result for result in results if not result.error and result.metrics]
+    trials = [
+        {
+            "trial": result.metrics["trial_id"],
+            "config": result.config,
+            TIME: result.metrics[TIME],
+            METRIC: result.metrics[METRIC],
+        }
+        for result in ended
+    ]
+    trials.sort(key=lambda trial: trial[METRIC])
+    if not trials:
+        print("error: every trial failed; the first one's error is above", file=sys.stderr)
+        return 1
+    write_json(path, {"metric": METRIC, "best": trials[0], "trials": trials, "failed": len(results) - len(ended)})
+    best = trials[0]
+    print(f"best of {len(trials)}: learning rate {best['config']['learning_rate']:.2e}, held out {best[METRIC]:.4f}")
+    return 0

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from ray import tune
-
 from train_lm.checkpoint import Checkpoints
 from train_lm.contract import Place
 from train_lm.loop import Run

@@ -46,14 +46,22 @@ def save(folder: Path, model: Llama, tokenizer: Tokenizer) -> None:
     sync(folder.parent)
 
 
+def locate(folder: Path) -> Path:
+    """Return the model's folder: this one, or `model` in it. Raises UsageProblem where there is none."""
+    for candidate in (folder, folder / "model"):
+        if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
+            return candidate
+    message = f"{folder} holds no model: neither it nor its folder 'model' has config.json and model.safetensors."
+    raise UsageProblem(message)
+
+
 def load(folder: Path, device: str = "cpu") -> tuple[Llama, Tokenizer]:
     """Return the model, ready to infer, and its tokenizer.
 
     `folder` is a model, or a train_lm job's output folder. Raises UsageProblem where it is neither, is incomplete, or
     has an architecture that `model` does not compute.
     """
-    if (folder / "model" / "config.json").is_file():
-        folder = folder / "model"
+    folder = locate(folder)
     try:
         config = json.loads((folder / "config.json").read_text())
         weights = load_file(folder / "model.safetensors", device=device)

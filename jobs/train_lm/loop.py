@@ -83,14 +83,14 @@ class Run:
             evaluated = last or self._step % settings.eval_every == 0
             if evaluated:
                 self._eval_loss = self._evaluate()
-            if evaluated or self._step % settings.log_every == 0:
+            if last or self._step % settings.checkpoint_every == 0:
+                self._save()
+                saved = self._step
+            if evaluated or self._step % settings.log_every == 0:  # last: a reported step is a saved one, if it is due
                 loss = team.total(local.item())[0] / team.size
                 now = time.perf_counter()
                 self._log(loss, tokens / (now - since), evaluated=evaluated)
                 since, tokens = now, 0
-            if last or self._step % settings.checkpoint_every == 0:
-                self._save()
-                saved = self._step
         if stopped:
             self._leave(saved=saved == self._step)
         return Outcome(step=self._step, loss=loss, eval_loss=self._eval_loss, stopped=stopped)
@@ -132,7 +132,7 @@ class Run:
     def _asked_to_stop(self) -> bool:
         if self._stop_file is None:
             return False
-        return self._team.told(self._team.first and self._stop_file.exists())
+        return self._team.total(float(self._team.first and self._stop_file.exists()))[0] > 0
 
     def _leave(self, *, saved: bool) -> None:
         """Save, and take the stop file away: that tells its maker that the last step is safe."""

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 from raysvc.api import health, pages, problem, ray, v1
 from raysvc.api.auth import Sessions
+from raysvc.api.cluster.upstream import Upstream
 from raysvc.api.context import ApiSettings
 from raysvc.api.dashboard import dashboard_routes
 from raysvc.api.guard import Guard
@@ -17,10 +18,11 @@ from raysvc.control.platform import Platform
 __all__ = ["ApiSettings", "create_app"]
 
 
-def create_app(platform: Platform, settings: ApiSettings) -> FastAPI:
-    """Return the ASGI app. Nothing is opened or started here; the platform is its owner's to start and close.
+def create_app(platform: Platform, settings: ApiSettings, upstream: Upstream | None = None) -> FastAPI:
+    """Return the ASGI app; `upstream` is how it speaks to clusters' own Ray.
 
-    Whoever serves it sets `app.state.stopping` when the server stops, so that streams end and let it.
+    Nothing is opened or started here; the platform is its owner's to start and close. Whoever serves the app sets
+    `app.state.stopping` when the server stops, so that streams end and let it.
     """
     app = FastAPI(
         title="raysvc",
@@ -34,7 +36,8 @@ def create_app(platform: Platform, settings: ApiSettings) -> FastAPI:
     app.state.sessions = Sessions(settings.session_key, platform.clock)
     app.state.login_limit = pages.LoginLimit(platform.clock)
     app.state.stopping = asyncio.Event()
-    app.router.routes.extend(ray.ray_routes(platform))
+    app.include_router(v1.submitting)
+    app.router.routes.extend(ray.ray_routes(platform, upstream))
     app.router.routes.extend(dashboard_routes(platform))
     app.include_router(v1.router)
     app.include_router(health.router)

@@ -24,7 +24,8 @@ _RAY = re.compile(r"(?:/p/[^/]+)?/api/")
 _LIMITS = {"/v1/jobs:batch": BATCH_LIMIT, "/login": FORM_LIMIT, "/logout": FORM_LIMIT}
 _HEADERS = {
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # Not no-referrer: under it a browser says `Origin: null` of our own forms too.
+    "referrer-policy": "same-origin",
     "x-frame-options": "DENY",
     "cross-origin-resource-policy": "same-origin",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -119,7 +120,8 @@ class Guard:
         if origin is None:
             return False
         scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
-        return origin_of(origin) not in {origin_of(f"{scheme}://{host}"), self._public_origin}
+        theirs = origin_of(origin)
+        return theirs is None or theirs not in {origin_of(f"{scheme}://{host}"), self._public_origin}
 
 
 def origin_of(url: str) -> tuple[str, str, int] | None:

@@ -42,20 +42,26 @@ _PATTERNS = {
 def field_errors(
     errors: Iterable[Mapping[str, Any]], *, model: type[BaseModel] | None = None, where: bool = False
 ) -> list[FieldError]:
-    """Return pydantic's errors as ours. `where`: the first part of each path is query, path, header or body."""
+    """Return pydantic's errors as ours. `where`: the first part of each path is query, path, header or body.
+
+    Names that are not known come first: a mistyped field is the cause of one that is missing.
+    """
     found = []
-    for error in errors:
+    for error in sorted(errors, key=lambda error: bool(error["type"] != "extra_forbidden")):
         path = tuple(error["loc"])[1:] if where else tuple(error["loc"])
-        found.append(FieldError(field=".".join(map(str, path)) or "body", message=_message(error, path, model)))
+        parents, walked = walk(model, path[:-1])
+        field = ".".join(map(str, (*walked, *path[-1:]))) or "body"
+        allowed = list(dict.fromkeys(name for each in parents for name in each.model_fields))
+        found.append(FieldError(field=field, message=_message(error, path, allowed)))
     return found
 
 
-def _message(error: Mapping[str, Any], path: tuple[int | str, ...], model: type[BaseModel] | None) -> str:
+def _message(error: Mapping[str, Any], path: tuple[int | str, ...], allowed: Sequence[str]) -> str:
     match error["type"]:
         case "missing":
             return "is missing"
         case "extra_forbidden":
-            return unknown(str(path[-1]), allowed_at(model, path[:-1]))
+            return unknown(str(path[-1]), allowed)
         case "string_pattern_mismatch" if error["ctx"]["pattern"] in _PATTERNS:
             return f"must be {_PATTERNS[error['ctx']['pattern']]}"
         case _:
@@ -72,15 +78,21 @@ def unknown(name: str, allowed: Sequence[str]) -> str:
     return f"is not known here{meant} There may be: {', '.join(allowed)}"
 
 
-def allowed_at(model: type[BaseModel] | None, path: Sequence[int | str]) -> list[str]:
-    """Return the fields that may stand at a path of the model; empty where any may."""
-    models = [model] if model is not None else []
+def walk(
+    model: type[BaseModel] | None, path: Sequence[int | str]
+) -> tuple[list[type[BaseModel]], tuple[int | str, ...]]:
+    """Return the models at a path, and the path as people write it: pydantic puts the tag of a union into it."""
+    models, walked = ([model] if model is not None else []), list[int | str]()
     for part in path:
-        nested = [nest for each in models if part in each.model_fields for nest in _models_in(each, str(part))]
         tagged = [each for each in models if "kind" in each.model_fields and each.model_fields["kind"].default == part]
-        if nested or tagged:
-            models = nested or tagged
-    return list(dict.fromkeys(name for each in models for name in each.model_fields))
+        if tagged:
+            models = tagged
+            continue
+        models = [
+            nest for each in models if part in each.model_fields for nest in _models_in(each, str(part))
+        ] or models
+        walked.append(part)
+    return models, tuple(walked)
 
 
 def _models_in(model: type[BaseModel], field: str) -> list[type[BaseModel]]:

@@ -71,7 +71,8 @@ class DirectoryBlobs:
         return await _in_thread(key, _append, self._path(key), data, at)
 
     async def size(self, key: str) -> int:
-        return await _in_thread(key, _size, self._path(key))
+        path = self._path(key.removesuffix("/"))
+        return await _in_thread(key, _size_below if key.endswith("/") else _size, path)
 
     async def read(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         source = _Source()
@@ -192,6 +193,15 @@ def _size(path: Path) -> int:
         return path.stat().st_size if path.is_file() else 0
     except (FileNotFoundError, NotADirectoryError):
         return 0
+
+
+def _size_below(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                total += Path(parent, name).stat().st_size
+    return total
 
 
 def _delete(path: Path) -> None:

@@ -70,7 +70,7 @@ def build(settings: Settings, datadir: DataDir, policies: Sequence[Policy]) -> P
             spool=datadir.path / "spool",
             holder=f"{socket.gethostname()}-{os.getpid()}-{ids.secret()[:8]}",
             max_package_bytes=settings.max_package_bytes,
-            retention=Retention(finished_jobs=settings.finished_jobs),
+            retention=Retention(finished_jobs=settings.finished_jobs, log_bytes=settings.keep_log_bytes),
         )
     )
 

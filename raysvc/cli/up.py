@@ -43,7 +43,9 @@ def up(  # noqa: PLR0913 each is an option of the command line
     max_running_jobs: Annotated[
         int | None, typer.Option(min=1, help="At once; by cores and memory if not given.")
     ] = None,
-    max_package_size: Annotated[int, typer.Option(parser=parse.size, help="Of an upload.")] = 2 << 30,
+    max_package_size: Annotated[
+        int | None, typer.Option(parser=parse.size, help="Of an upload; 2 GiB if not given.")
+    ] = None,
     num_cpus: Annotated[int | None, typer.Option(min=1, help="Of the local Ray; the machine's if not given.")] = None,
     job_user: Annotated[str | None, typer.Option(help="Whom Ray runs as where the server is root.")] = None,
     keep_finished_days: Annotated[float, typer.Option(min=0, help="Finished jobs are kept so long; 0: for ever.")] = 30,
@@ -65,7 +67,7 @@ def up(  # noqa: PLR0913 each is an option of the command line
         "insecure": insecure,
         "policies": policies,
         "max_running_jobs": max_running_jobs,
-        "max_package_bytes": max_package_size,
+        "max_package_bytes": max_package_size or Settings.model_fields["max_package_bytes"].default,
         "num_cpus": num_cpus,
         "job_user": job_user,
         "keep_finished_days": keep_finished_days or None,

@@ -1,11 +1,11 @@
 """From a reply that says no to the error of raysvc's tree that the server raised."""
 
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 import httpx
 
+from raysvc import errors
 from raysvc.errors import Forbidden, Invalid, NotFound, RaysvcError, Refused, Unauthenticated, Unavailable
 
 # For a reply without a code of ours: Ray's API answers in plain text, a proxy in whatever it likes.
@@ -54,10 +54,6 @@ def _text(response: httpx.Response) -> str:
     return f"{said}: {text[:_TEXT_SHOWN]}" if text else f"{said} {response.reason_phrase}."
 
 
-def _tree(root: type[RaysvcError]) -> Iterator[type[RaysvcError]]:
-    yield root
-    for kind in root.__subclasses__():
-        yield from _tree(kind)
-
-
-_BY_CODE = {kind.code: kind for kind in _tree(RaysvcError)}
+_BY_CODE: dict[str, type[RaysvcError]] = {
+    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RaysvcError)
+}

@@ -16,12 +16,14 @@ log = structlog.get_logger()
 
 EVERY_S = 30.0
 BATCH = 200
+STEP = 20
 
 
 class Retention(Model):
-    """How long what is over is kept. None: for ever."""
+    """How long and how much of what is over is kept. None: for ever, or however much."""
 
     finished_jobs: timedelta | None = timedelta(days=30)
+    log_bytes: int | None = None
     on_cluster: timedelta = timedelta(hours=1)
 
 
@@ -94,13 +96,25 @@ class Housekeeper:
         return len(packages)
 
     async def prune(self) -> int:
-        """Remove jobs that ended long ago with their logs, artifacts and events; return how many."""
-        if self._retention.finished_jobs is None:
-            return 0
-        before = self._clock.now() - self._retention.finished_jobs
-        jobs = await self._store.jobs.prune(finished_before=before, limit=BATCH)
+        """Remove jobs that ended long ago, or the oldest while logs take too much, with all that is theirs.
+
+        Returns how many. Each is said in our log.
+        """
+        pruned = 0
+        if self._retention.finished_jobs is not None:
+            pruned += await self._prune(self._clock.now() - self._retention.finished_jobs, BATCH, "age")
+        most = self._retention.log_bytes
+        while most is not None and await self._blobs.size("logs/") > most:
+            oldest = await self._prune(self._clock.now(), STEP, "size of logs")
+            if not oldest:
+                break  # what is left belongs to jobs that live
+            pruned += oldest
+        return pruned
+
+    async def _prune(self, finished_before: datetime, limit: int, why: str) -> int:
+        jobs = await self._store.jobs.prune(finished_before=finished_before, limit=limit)
         for job in jobs:
             await self._backend.artifacts.delete(job.uid)
             await self._archive.delete(job.uid)
-            log.info("job pruned", job_id=job.id, uid=job.uid, project=job.project, finished_at=job.finished_at)
+            log.info("job pruned", job_id=job.id, uid=job.uid, project=job.project, why=why)
         return len(jobs)

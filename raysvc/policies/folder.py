@@ -106,7 +106,7 @@ class PolicyFolder(Sequence[Policy]):
         Where a file does not load, the whole last good set stays, and `problem` says why until it is mended.
         """
         try:
-            # While there is a problem its cause may lie elsewhere, in a secret that is not there yet.
+            # While there is a problem, look again even so: a folder may come back just as it was.
             if self.problem is None and self._fingerprint(self._side_files) == self._seen:
                 return False
             self._load()

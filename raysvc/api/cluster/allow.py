@@ -42,7 +42,7 @@ _UI = (
     rf"api/jobs/?(?:{_ID})?",
     r"api/train/v2/runs(?:/v1)?",
     rf"api/data/datasets/{_ID}",
-    r"api/(?:grafana_health|prometheus_health|profiling_enabled|component_activities|version)",
+    r"api/(?:authentication_mode|grafana_health|prometheus_health|profiling_enabled|component_activities|version)",
     r"events|timezone|usage_stats_enabled|cluster_id",
 )
 _PROFILE = (

@@ -34,7 +34,7 @@ def redact(value: Any) -> Any:
 
 
 def _entry(key: str, value: Any) -> Any:
-    if key in _ENV_VARS:
+    if key in _ENV_VARS and value is not None:
         return dict.fromkeys(value, PLACEHOLDER) if isinstance(value, dict) else PLACEHOLDER
     if key in _RUNTIME_ENV and isinstance(value, str):
         return _text(value)

@@ -49,7 +49,7 @@ class Sharing:
         """Return the projects with a job on the cluster, running or kept; UNKNOWN is among them for orphans."""
         now = self._platform.clock.now()
         found = self._found.get(cluster)
-        if found is None or abs(now - found[0]) > FRESH:
+        if found is None or abs(now - found[0]) >= FRESH:
             found = (now, frozenset(await self._look(cluster)))
             self._found[cluster] = found
         return found[1]

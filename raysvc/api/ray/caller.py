@@ -33,7 +33,7 @@ async def caller(connection: HTTPConnection) -> Caller:
     try:
         who = await principal(connection)
     except Unauthenticated as error:
-        if any(name in connection.headers for name in _CREDENTIALS):
+        if any(connection.headers.get(name) for name in _CREDENTIALS):
             raise WrongToken(error.message) from error
         raise
     named = connection.path_params.get("project") or connection.headers.get(PROJECT_HEADER)

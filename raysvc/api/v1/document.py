@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -99,6 +100,10 @@ def _build(app: FastAPI, foreign: Mapping[str, Any], tags: Sequence[Mapping[str,
         routes=app.routes,
         tags=[*TAGS, *map(dict, tags)],
     )
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            for method in route.methods:
+                _with_nulls(document["paths"][route.path_format][method.lower()], route.responses)
     document["paths"].update(deepcopy(dict(foreign)))
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
@@ -113,6 +118,14 @@ def _build(app: FastAPI, foreign: Mapping[str, Any], tags: Sequence[Mapping[str,
         for operation in operations.values():
             _complete(operation, is_open=path in _OPEN)
     return document
+
+
+def _with_nulls(operation: dict[str, Any], announced: Mapping[int | str, Mapping[str, Any]]) -> None:
+    """Put the examples in as they were written: FastAPI leaves out every null of the whole document."""
+    for status, answer in announced.items():
+        for media, content in answer.get("content", {}).items():
+            if "example" in content:
+                operation["responses"][str(status)]["content"][media]["example"] = content["example"]
 
 
 def _complete(operation: dict[str, Any], *, is_open: bool) -> None:

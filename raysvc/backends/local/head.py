@@ -42,6 +42,7 @@ class HeadState:
 
     id: str
     port: int
+    root: str
     base: str
     user: str | None
     warning: str | None
@@ -98,6 +99,7 @@ def start(config: LocalConfig, files: HeadFiles, confinement: Confinement, port:
     state = HeadState(
         id=secrets.token_hex(8),
         port=port,
+        root=str(area.root),
         base=str(short_path(area.root)),
         user=confinement.user,
         warning=confinement.warning,
@@ -147,7 +149,7 @@ def end(state: HeadState) -> None:
         psutil.wait_procs([first], timeout=_END_S)
     # What its first process left, having been killed itself.
     for _ in range(3):
-        if not (left := _marked(state.id)):
+        if not (left := _leftovers(state)):
             break
         for process in left:
             with suppress(psutil.NoSuchProcess):
@@ -180,14 +182,23 @@ def short_path(folder: Path) -> Path:
     return link
 
 
-def _marked(head_id: str) -> list[psutil.Process]:
-    """Return the living processes that carry a head's mark, and all below them."""
+def _leftovers(state: HeadState) -> list[psutil.Process]:
+    """Return the living processes of a head whose first process is gone, and all below them."""
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.environ().get(MARK) == head_id and alive(process):
+            if alive(process) and (process.environ().get(MARK) == state.id or _is_rays(process, state)):
                 found |= {below.pid: below for below in (process, *process.children(recursive=True))}
     return list(found.values())
+
+
+def _is_rays(process: psutil.Process, state: HeadState) -> bool:
+    """Tell whether it is one of Ray's own, at work in this head's area.
+
+    They write their titles (say, ray::DashboardAgent) over their environment, so our mark in it is gone.
+    """
+    titled = " ".join(process.cmdline()).startswith(("ray::", "ray-"))
+    return titled and Path(process.cwd()).is_relative_to(state.root)
 
 
 def _arguments(config: LocalConfig, state: HeadState) -> list[str]:

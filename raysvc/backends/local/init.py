@@ -26,8 +26,8 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 CLONE_NEWNS = 0x00020000
 MS_BIND, MS_REC, MS_SLAVE = 4096, 16384, 1 << 19
 EXEC_FAILED = 127
-# Between SIGTERM and SIGKILL. Longer helps nobody: told to end all at once, Ray's parts wait for each other for ever, and
-# its own watchers kill a driver 1 s after the worker that supervised it.
+# Between SIGTERM and SIGKILL. Longer helps nobody: told to end all at once, Ray's parts wait for each other for ever,
+# and its own watchers kill a driver 1 s after the worker that supervised it.
 GRACE_S = 2
 
 

@@ -1,6 +1,7 @@
 """Ray's REST API, as far as a backend needs it. Speaks with the cluster's own token and nobody else's headers."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ _CHUNK = 1 << 18
 # KubeRay's operator depends on this phrase too.
 _DUPLICATE = "Please use a different submission_id"
 _NO_FILE = "A file is not found"
+_EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception): ", re.MULTILINE)
 
 
 class RayApi:
@@ -67,8 +69,8 @@ class RayApi:
             return
         # What Ray's agent refuses as wrong, its head passes on as a 500 that quotes the agent's 400.
         if response.status_code == httpx.codes.BAD_REQUEST or "status code 400" in response.text:
-            raise Invalid(f"Ray refused the job: {_last_line(response.text)}")
-        raise Unavailable(f"Ray could not take the job: {_last_line(response.text)}")
+            raise Invalid(f"Ray refused the job: {said(response.text)}")
+        raise Unavailable(f"Ray could not take the job: {said(response.text)}")
 
     async def stop(self, submission_id: str) -> None:
         """Ask a job to end. Unknown counts as success."""
@@ -112,7 +114,7 @@ class RayApi:
         if response.status_code in {401, 403}:
             raise Unavailable(f"Ray at {self.url} refuses our token ({response.status_code}). See --ray-token-file.")
         raise Unavailable(
-            f"Ray at {self.url} answered {response.status_code} to {method} {path}: {_last_line(response.text)}"
+            f"Ray at {self.url} answered {response.status_code} to {method} {path}: {said(response.text)}"
         )
 
     def _unreachable(self, error: httpx.HTTPError) -> Unavailable:
@@ -145,7 +147,7 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
             yield chunk
 
 
-def _last_line(text: str) -> str:
-    """Return the line of a traceback, or of any text, that says what is wrong."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:2000] if lines else "(nothing)"
+def said(text: str) -> str:
+    """Return what a reply of Ray's has to say: of a traceback, as most of its errors are, the exception's own words."""
+    *_, last = _EXCEPTION.split(text)
+    return last.strip().removesuffix("\n.").strip()[:2000] or "(nothing)"

@@ -82,7 +82,7 @@ async def test_a_runtime_environment_that_contradicts_itself_is_the_users_fault(
 
 
 async def test_what_ray_refuses_at_once_is_invalid_with_its_own_words(local: Lab) -> None:
-    with pytest.raises(Invalid, match="(?i)label"):
+    with pytest.raises(Invalid, match="Invalid label key name `not a label!`"):
         await local.backend.jobs.apply(local.job("true", label_selector={"not a label!": "x"}))
 
 
@@ -90,7 +90,7 @@ async def test_what_ray_refuses_at_once_is_invalid_with_its_own_words(local: Lab
 
 
 async def test_logs_are_the_bytes_that_the_driver_wrote(local: Lab) -> None:
-    written = "é" * 3 + "\r50 %\r100 %\n" + "x" * 300_000 + "\n" + "日本語\n"
+    written = "é" * 3 + "\r50 %\r100 %\n" + "x" * 20_000 + "\n" + "日本語\n"
     program = f"import sys; sys.stdout.buffer.write({written!r}.encode() + bytes([255, 10]))"
     job = local.job(_python(program))
     await local.run(job)

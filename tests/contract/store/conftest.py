@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -6,9 +7,9 @@ import pytest
 
 from raysvc.ports import Store
 from raysvc.store import SqlStore
-from raysvc.store.schema import metadata, version
 from raysvc.testing.clock import FakeClock
 from raysvc.testing.store import MemoryStore
+from tests.contract.store.database import empty
 from tests.postgres import PostgresServer
 
 
@@ -22,28 +23,39 @@ def postgres() -> Iterator[PostgresServer]:
         server.remove()
 
 
+def migrate(url: str) -> None:
+    async def once() -> None:
+        store = SqlStore(url, FakeClock())
+        await store.open()
+        await store.close()
+
+    asyncio.run(once())
+
+
 @pytest.fixture(scope="session")
 def database(postgres: PostgresServer) -> str:
     """A database with the schema in it. One for all tests, emptied before each: making one takes longer than a test."""
     name = postgres.create()
-
-    async def migrate() -> None:
-        store = SqlStore(postgres.url(name), FakeClock())
-        await store.open()
-        await store.close()
-
-    asyncio.run(migrate())
+    migrate(postgres.url(name))
     return name
+
+
+@pytest.fixture(scope="session")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with the schema in it, to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    migrate(f"sqlite:///{path}")
+    return path
 
 
 def _url(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> str:
     if kind == "sqlite":
-        return f"sqlite:///{tmp_path}/raysvc.db"
+        copy = shutil.copy(request.getfixturevalue("file"), tmp_path / "raysvc.db")
+        return f"sqlite:///{copy}"
     server: PostgresServer = request.getfixturevalue("postgres")
-    name: str = request.getfixturevalue("database")
-    tables = [table.name for table in reversed(metadata.sorted_tables) if table is not version]
-    server.execute("; ".join(f"DELETE FROM {name}" for name in tables), database=name)
-    return server.url(name)
+    database: str = request.getfixturevalue("database")
+    empty(server.url(database))
+    return server.url(database)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

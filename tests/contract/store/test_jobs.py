@@ -234,7 +234,9 @@ async def test_queued_jobs_are_counted_by_project(store: Store) -> None:
 async def test_prune_removes_what_ended_long_ago_and_is_finalised_oldest_first(store: Store) -> None:
     ended = {}
     for name, at in (("oldest", 10), ("old", 20), ("edge", 30), ("young", 40)):
-        job = await moved(store, await added(store, name, labels={"k": "v"}), JobPhase.SUCCEEDED, finished_at=seconds(at))
+        job = await moved(
+            store, await added(store, name, labels={"k": "v"}), JobPhase.SUCCEEDED, finished_at=seconds(at)
+        )
         ended[name] = await saved(store, job, EventKind.FINALISED, finalised=True)
     await moved(store, await added(store, "not finalised"[:3]), JobPhase.FAILED, finished_at=seconds(1))
     await added(store, "live")

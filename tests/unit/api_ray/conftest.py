@@ -6,12 +6,20 @@ from pathlib import Path
 import httpx
 import pytest
 
+from raysvc.api.cluster.upstream import Upstream
+from tests.unit.api_ray.cluster import Ray
 from tests.unit.api_ray.world import World
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> World:
-    made = World(tmp_path)
+def ray() -> Ray:
+    """Return the cluster behind the front."""
+    return Ray()
+
+
+@pytest.fixture
+async def world(tmp_path: Path, ray: Ray) -> World:
+    made = World(tmp_path, Upstream(ray.transport))
     await made.open()
     return made
 

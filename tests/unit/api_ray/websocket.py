@@ -38,7 +38,7 @@ class Socket:
 
     async def __aenter__(self) -> Self:
         self._incoming.put_nowait({"type": "websocket.connect"})
-        self.task = asyncio.create_task(self._app(self._scope, self._incoming.get, self._send))  # type: ignore[arg-type]
+        self.task = asyncio.create_task(self._run())
         await self.until(lambda: bool(self.received) or self.task.done())
         return self
 
@@ -48,6 +48,9 @@ class Socket:
 
     def disconnect(self) -> None:
         self._incoming.put_nowait({"type": "websocket.disconnect", "code": 1006})
+
+    async def _run(self) -> None:
+        await self._app(self._scope, self._incoming.get, self._send)
 
     @property
     def text(self) -> str:

@@ -152,6 +152,7 @@ def test_a_policy_is_tried_without_a_server(
     assert (report["outcome"], [rule["matched"] for rule in report["rules"]]) == ("allow", [False, False])
     job.write_text("entrypoint: python train.py\nresources: {gpu: 9}\n")
     assert f"{job}:2: resources.gpu" in run("policy", "check", str(site.policy), "--job", str(job), code=3).stderr
+    job.write_text("entrypoint: python train.py\n")
     broken = tmp_path / "broken.yaml"
     broken.write_text("policy: p\nrules: [{name: r, when: 'job.', deny: true, message: m}]\n")
     assert "broken.yaml" in run("policy", "check", str(broken), "--job", str(job), code=3).stderr

@@ -77,3 +77,9 @@ def test_a_change_that_does_not_fit_is_refused_by_rule_and_path(changes: dict[st
     assert caught.value.rule == "defaults"
     assert caught.value.message.startswith(f"Rule defaults cannot set {field}")
     assert says in caught.value.message
+
+
+def test_the_changes_themselves_stay_as_they_are() -> None:
+    changes: dict[str, Any] = {"labels": {"a": "1"}, "labels.b": "2"}
+    assert amend(SPEC, changes).labels == {"a": "1", "b": "2"}
+    assert changes == {"labels": {"a": "1"}, "labels.b": "2"}

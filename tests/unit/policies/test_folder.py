@@ -115,6 +115,15 @@ async def test_a_folder_that_vanishes_leaves_its_rules_in_force(watched: Watched
     assert await watched.says() == ["back"]
 
 
+async def test_a_folder_that_comes_back_as_it_was_ends_the_problem(watched: Watched) -> None:
+    away = watched.path.with_name("away")
+    watched.path.rename(away)
+    assert not watched.folder.reload()
+    away.rename(watched.path)
+    watched.folder.reload()
+    assert watched.folder.problem is None
+
+
 def test_a_bad_file_at_the_start_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("policy: [")
     with pytest.raises(Invalid, match=r"a\.yaml:1: is not YAML"):

@@ -400,6 +400,18 @@ async def test_rules_come_first_and_see_again_what_the_webhook_set(tmp_path: Pat
         assert len(server.requests) == 1, "a job that a rule refuses is not sent out"
 
 
+async def test_after_a_webhook_only_the_rules_that_check_look_again(tmp_path: Path) -> None:
+    rules = [{"name": "default", "set": {"labels.priority": "string(job.priority)"}}]
+    async with serving(answer({"verdict": "amend", "message": "m", "changes": {"priority": 9}})) as server:
+        text = json.loads(webhook(tmp_path, server.url)) | {"rules": rules}
+        (tmp_path / "p.yaml").write_text(json.dumps(text))
+        [policy] = load([tmp_path], StandingClock())
+        assert [verdict.rule for verdict in await policy.review(ASKED) if isinstance(verdict, Amend)] == [
+            "default",
+            "cost-check",
+        ]
+
+
 async def test_in_warn_mode_a_webhook_refuses_and_sets_nothing(tmp_path: Path) -> None:
     for reply, says in (
         ({"verdict": "deny", "message": "no"}, "would be refused: no"),

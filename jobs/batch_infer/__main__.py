@@ -1,0 +1,5 @@
+import sys
+
+from batch_infer.main import main
+
+sys.exit(main())

@@ -1,0 +1,150 @@
+"""Weights worked out from the architecture, where no safetensors header can be read."""
+
+from collections.abc import Iterator
+
+from raysvc.planner.architecture import Architecture, Attention, Experts, Latent, Mlp, State
+from raysvc.planner.quantization import Quantization, Scheme
+from raysvc.planner.weights import BESIDE, EMBED, HEAD, Part, Shard, Weights, merge, scaled
+
+# Vision towers are 16-bit in every checkpoint of the catalogue.
+_ENCODER_BYTES = 2
+_NORMS = 2
+
+
+class _Counter:
+    """Adds up parameters and the bytes a checkpoint has on disk while parts are made."""
+
+    def __init__(self, model: Architecture, quantization: Quantization) -> None:
+        self.model = model
+        self.quantization = quantization
+        self.parameters = 0
+
+    def scheme(self, layer: int, module: str) -> Scheme:
+        return self.quantization.of(f"model.layers.{layer}.{module}")
+
+    def matrix(self, place: int, shard: Shard, module: str, shape: tuple[int, int, int]) -> Part:
+        """Return `count` matrices of outputs × inputs, in the scheme of their module."""
+        count, outputs, inputs = shape
+        self.parameters += count * outputs * inputs
+        scheme = self.scheme(place, module)
+        if scheme.bits >= 16:  # noqa: PLR2004 not quantized
+            return Part(place, shard, count * outputs * inputs * self.model.element_bytes)
+        return Part(place, shard, count * scheme.linear_bytes(outputs, inputs))
+
+    def plain(self, place: int, shard: Shard, elements: int, rows: int = 0) -> Part:
+        self.parameters += elements
+        return Part(place, shard, elements * self.model.element_bytes, rows)
+
+
+def estimate(model: Architecture, quantization: Quantization) -> Weights:
+    """Return the weights an architecture must have. Norms are counted, biases only where they weigh something."""
+    counter = _Counter(model, quantization)
+    parts = list(_parts(model, counter))
+    size = sum(part.nbytes for part in parts)
+    return Weights(merge(parts), counter.parameters, exact=False, checkpoint_bytes=size)
+
+
+def fit(model: Architecture, guess: Weights, checkpoint_bytes: int) -> Weights:
+    """Return the estimate scaled to the size of the checkpoint's files.
+
+    A checkpoint of tied embeddings may hold them twice (Qwen3-0.6B); they are loaded once. Whichever reading lies
+    nearer to the estimate is taken.
+    """
+    size = guess.checkpoint_bytes
+    twice = size + (sum(part.nbytes for part in guess.parts if part.place == EMBED) if model.tied else 0)
+    base = twice if abs(checkpoint_bytes - twice) < abs(checkpoint_bytes - size) else size
+    return scaled(guess, checkpoint_bytes / base, checkpoint_bytes)
+
+
+def _parts(model: Architecture, counter: _Counter) -> Iterator[Part]:
+    yield counter.plain(EMBED, Shard.VOCAB, model.vocab * model.hidden, model.vocab)
+    if not model.tied:
+        yield counter.plain(HEAD, Shard.VOCAB, model.vocab * model.hidden, model.vocab)
+    yield counter.plain(HEAD, Shard.COPY, model.hidden)
+    for place, layer in enumerate(model.layers):
+        yield counter.plain(place, Shard.COPY, _NORMS * model.hidden)
+        if layer.attention is not None:
+            latent = layer.attention.latent
+            yield from (
+                _attention(counter, place, layer.attention)
+                if latent is None
+                else _latent(counter, place, layer.attention, latent)
+            )
+        if layer.state is not None:
+            yield from _state(counter, place, layer.state)
+        if layer.mlp is not None:
+            yield from _mlp(counter, place, layer.mlp)
+        if layer.experts is not None:
+            yield from _experts(counter, place, layer.experts)
+    if model.vision_parameters:
+        counter.parameters += model.vision_parameters
+        yield Part(BESIDE, Shard.SPLIT, model.vision_parameters * _ENCODER_BYTES)
+
+
+def _attention(counter: _Counter, place: int, it: Attention) -> Iterator[Part]:
+    hidden = counter.model.hidden
+    queries = it.query_width * (2 if it.gated else 1)
+    yield counter.matrix(place, Shard.SPLIT, "self_attn.q_proj", (1, queries, hidden))
+    for module, size in (("k_proj", it.key_size), ("v_proj", it.value_size)) if it.cached else ():
+        part = counter.matrix(place, Shard.HEADS, f"self_attn.{module}", (1, it.kv_heads * size, hidden))
+        yield Part(place, Shard.HEADS, part.nbytes, it.kv_heads)
+    yield counter.matrix(place, Shard.SPLIT, "self_attn.o_proj", (1, hidden, it.heads * it.value_size))
+
+
+def _latent(counter: _Counter, place: int, it: Attention, latent: Latent) -> Iterator[Part]:
+    hidden = counter.model.hidden
+    queries = it.heads * (latent.nope + latent.rope)
+    if latent.query_rank:
+        yield counter.matrix(place, Shard.COPY, "self_attn.q_a_proj", (1, latent.query_rank, hidden))
+        yield counter.matrix(place, Shard.SPLIT, "self_attn.q_b_proj", (1, queries, latent.query_rank))
+    else:
+        yield counter.matrix(place, Shard.SPLIT, "self_attn.q_proj", (1, queries, hidden))
+    yield counter.matrix(place, Shard.COPY, "self_attn.kv_a_proj_with_mqa", (1, latent.rank + latent.rope, hidden))
+    expand = it.heads * (latent.nope + latent.value)
+    yield counter.matrix(place, Shard.SPLIT, "self_attn.kv_b_proj", (1, expand, latent.rank))
+    if counter.scheme(place, "self_attn.kv_b_proj").bits < 16:  # noqa: PLR2004 quantized
+        # MLAAttention keeps 16-bit copies of W_UK and W_UV: there is no quantized batched product for them.
+        yield Part(place, Shard.SPLIT, expand * latent.rank * counter.model.element_bytes)
+    yield counter.matrix(place, Shard.SPLIT, "self_attn.o_proj", (1, hidden, it.heads * latent.value))
+    if latent.indexer:
+        yield counter.matrix(place, Shard.COPY, "self_attn.indexer.wk", (1, latent.indexer, hidden))
+
+
+def _state(counter: _Counter, place: int, it: State) -> Iterator[Part]:
+    hidden = counter.model.hidden
+    if it.kind == "conv":
+        yield counter.matrix(place, Shard.SPLIT, "conv.in_proj", (3, it.inner, hidden))
+        yield counter.matrix(place, Shard.SPLIT, "conv.out_proj", (1, hidden, it.inner))
+        return
+    if it.kind == "mamba1":
+        yield counter.matrix(place, Shard.SPLIT, "mamba.in_proj", (2, it.inner, hidden))
+        yield counter.plain(place, Shard.SPLIT, it.inner * (it.kernel + 2 * it.rank + 4 * it.state))
+    elif it.kind == "mamba2":
+        yield counter.matrix(place, Shard.SPLIT, "mamba.in_proj", (1, 2 * it.inner + it.heads, hidden))
+        groups = counter.matrix(place, Shard.HEADS, "mamba.in_proj", (2, it.groups * it.state, hidden))
+        yield Part(place, Shard.HEADS, groups.nbytes, it.groups)
+        yield counter.plain(place, Shard.SPLIT, it.inner * (it.kernel + 1))
+    else:  # gdn, kda: queries, keys, values, gate and two scalars a head
+        keys = it.groups * it.state
+        yield counter.matrix(place, Shard.SPLIT, "linear_attn.in_proj", (1, 2 * keys + 2 * it.inner + 2 * it.heads, hidden))
+        yield counter.plain(place, Shard.SPLIT, (2 * keys + it.inner) * it.kernel)
+    yield counter.matrix(place, Shard.SPLIT, "mamba.out_proj", (1, hidden, it.inner))
+
+
+def _mlp(counter: _Counter, place: int, it: Mlp) -> Iterator[Part]:
+    hidden = counter.model.hidden
+    yield counter.matrix(place, Shard.SPLIT, "mlp.up_proj", (2 if it.gated else 1, it.width, hidden))
+    yield counter.matrix(place, Shard.SPLIT, "mlp.down_proj", (1, hidden, it.width))
+
+
+def _experts(counter: _Counter, place: int, it: Experts) -> Iterator[Part]:
+    hidden = counter.model.hidden
+    ups = 2 if it.gated else 1
+    yield counter.plain(place, Shard.COPY, it.count * hidden)
+    yield counter.matrix(place, Shard.EXPERT, "mlp.experts.0.up_proj", (ups * it.count, it.width, hidden))
+    yield counter.matrix(place, Shard.EXPERT, "mlp.experts.0.down_proj", (it.count, hidden, it.width))
+    if it.bias:
+        yield counter.plain(place, Shard.SPLIT, it.count * (ups * it.width + hidden))
+    if it.shared:
+        yield counter.matrix(place, Shard.SPLIT, "mlp.shared_experts.up_proj", (ups, it.shared, hidden))
+        yield counter.matrix(place, Shard.SPLIT, "mlp.shared_experts.down_proj", (1, hidden, it.shared))

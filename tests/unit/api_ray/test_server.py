@@ -1,0 +1,282 @@
+"""The servers: their ports, their limits, and how they stop."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosedError
+
+from raysvc.api import server as server_module
+from raysvc.api.server import MAX_HEADER_BYTES, Listeners
+from raysvc.errors import Conflict, Invalid
+
+DEADLINE_S = 10.0
+
+
+@dataclass
+class Served:
+    listeners: Listeners
+    app: Starlette
+    stop: asyncio.Event
+    task: asyncio.Task[None]
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a bare connection, which is closed at the end."""
+        host, port = self.listeners.main.getsockname()
+        reader, writer = await asyncio.open_connection(host, port)
+        self.writers.append(writer)
+        return reader, writer
+
+    async def close(self) -> None:
+        self.stop.set()
+        await asyncio.wait_for(self.task, DEADLINE_S)
+        for writer in self.writers:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+@asynccontextmanager
+async def served(app: Starlette) -> AsyncIterator[Served]:
+    listeners, stop, ready = Listeners.bind("127.0.0.1", 0, 0), asyncio.Event(), asyncio.Event()
+    dashboard = Starlette(routes=[Route("/", text_of("dashboard"))])
+    task = asyncio.create_task(listeners.serve(app, dashboard, stop, on_ready=ready.set))
+    await asyncio.wait_for(ready.wait(), DEADLINE_S)
+    here = Served(listeners, app, stop, task)
+    try:
+        yield here
+    finally:
+        await here.close()
+
+
+def text_of(text: str):  # type: ignore[no-untyped-def]  # noqa: ANN201 a handler
+    async def handler(_request: Request) -> Response:
+        return PlainTextResponse(text)
+
+    return handler
+
+
+async def echo(request: Request) -> Response:
+    return PlainTextResponse(str(len(await request.body())))
+
+
+async def test_port_0_takes_free_ports_and_both_apps_answer_when_ready() -> None:
+    async with served(Starlette(routes=[Route("/", text_of("main"))])) as here, httpx.AsyncClient() as client:
+        assert (await client.get(here.listeners.url)).text == "main"
+        assert (await client.get(here.listeners.dashboard_url)).text == "dashboard"
+        assert here.listeners.url != here.listeners.dashboard_url
+        assert "server" not in (await client.get(here.listeners.url)).headers
+
+
+def test_a_port_in_use_is_named_with_its_option() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Conflict, match=rf"Port {port} of 127.0.0.1 is in use.*--port"):
+            Listeners.bind("127.0.0.1", port, 0)
+        with pytest.raises(Conflict, match="--dashboard-port"):
+            Listeners.bind("127.0.0.1", 0, port)
+
+
+def test_two_servers_cannot_take_one_port() -> None:
+    first = Listeners.bind("127.0.0.1", 0, 0)
+    try:
+        with pytest.raises(Conflict):
+            Listeners.bind("127.0.0.1", first.main.getsockname()[1], 0)
+    finally:
+        first.close()
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_an_address_that_is_not_ours_is_named(host: str) -> None:
+    with pytest.raises(Invalid, match=host):
+        Listeners.bind(host, 0, 0)
+
+
+def test_everywhere_is_no_url_so_loopback_stands_for_it() -> None:
+    listeners = Listeners.bind("0.0.0.0", 0, 0)  # noqa: S104 the subject of the test
+    try:
+        assert listeners.url.startswith("http://127.0.0.1:")
+    finally:
+        listeners.close()
+
+
+async def follow(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text("hello")
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def hello(url: str) -> ClientConnection:
+    client = await connect(url.replace("http", "ws") + "/tail")
+    assert await client.recv() == "hello"
+    return client
+
+
+async def test_a_tail_is_dropped_without_a_close_frame_when_the_server_stops() -> None:
+    async with served(Starlette(routes=[WebSocketRoute("/tail", follow)])) as here:
+        client = await hello(here.listeners.url)
+        here.stop.set()
+        with pytest.raises(ConnectionClosedError):
+            await client.recv()
+        assert client.protocol.close_rcvd is None  # a close frame would be "success" to Ray's client
+        await asyncio.wait_for(here.task, DEADLINE_S)
+
+
+async def test_a_tail_whose_app_fails_is_dropped_without_a_close_frame() -> None:
+    async def fail(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text("hello")
+
+    async with served(Starlette(routes=[WebSocketRoute("/tail", fail)])) as here:
+        client = await hello(here.listeners.url)
+        with pytest.raises(ConnectionClosedError):
+            await client.recv()
+        assert client.protocol.close_rcvd is None
+
+
+async def test_pings_keep_a_quiet_tail_open_and_a_reader_that_does_not_answer_is_not_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "PING_S", 0.05)
+    async with served(Starlette(routes=[WebSocketRoute("/tail", follow)])) as here:
+        reader, writer = await here.connect()
+        key = b"dGhlIHNhbXBsZSBub25jZQ=="
+        writer.write(b"GET /tail HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n")
+        writer.write(b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + b"\r\n\r\n")
+        assert b"101 Switching Protocols" in await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(7) == b"\x81\x05hello"
+        for _ in range(5):
+            head = await asyncio.wait_for(reader.readexactly(6), DEADLINE_S)
+            assert head[:2] == b"\x89\x04"  # a ping of 4 bytes
+
+
+async def test_a_request_in_flight_ends_and_the_server_with_it() -> None:
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: Request) -> Response:
+        begun.set()
+        await finish.wait()
+        return PlainTextResponse("done")
+
+    async with served(Starlette(routes=[Route("/", slow)])) as here, httpx.AsyncClient() as client:
+        answer = asyncio.create_task(client.get(here.listeners.url))
+        await begun.wait()
+        here.stop.set()
+        finish.set()
+        assert (await answer).text == "done"
+        await asyncio.wait_for(here.task, DEADLINE_S)
+
+
+async def test_a_stream_that_watches_for_the_stop_ends_by_itself() -> None:
+    app = Starlette(routes=[])
+    app.state.stopping = asyncio.Event()
+
+    async def events() -> AsyncIterator[bytes]:
+        yield b"one\n"
+        await app.state.stopping.wait()
+        yield b"end\n"
+
+    async def stream(_request: Request) -> Response:
+        return StreamingResponse(events())
+
+    app.router.routes.append(Route("/", stream))
+    async with served(app) as here, httpx.AsyncClient() as client, client.stream("GET", here.listeners.url) as reply:
+        chunks = reply.aiter_bytes()
+        assert await anext(chunks) == b"one\n"
+        here.stop.set()
+        assert await anext(chunks) == b"end\n"
+
+
+async def test_what_does_not_end_in_time_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "GRACE_S", 0)
+    cleaned = asyncio.Event()
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            yield b"one\n"
+            await asyncio.Event().wait()
+        finally:
+            cleaned.set()
+
+    async def stream(_request: Request) -> Response:
+        return StreamingResponse(events())
+
+    app = Starlette(routes=[Route("/", stream)])
+    async with served(app) as here, httpx.AsyncClient() as client, client.stream("GET", here.listeners.url) as reply:
+        chunks = reply.aiter_bytes()
+        assert await anext(chunks) == b"one\n"
+        here.stop.set()
+        with pytest.raises(httpx.RemoteProtocolError):
+            await anext(chunks)
+        await asyncio.wait_for(here.task, DEADLINE_S)
+        assert cleaned.is_set()
+
+
+async def test_headers_that_do_not_end_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "HEADER_S", 0.2)
+    async with served(Starlette(routes=[Route("/", echo, methods=["POST"])])) as here:
+        silent, _ = await here.connect()
+        assert await asyncio.wait_for(silent.read(), DEADLINE_S) == b""
+        reader, writer = await here.connect()
+
+        async def drip() -> None:
+            writer.write(b"GET / HTTP/1.1\r\n")
+            while True:
+                writer.write(b"X-A: b\r\n")
+                await asyncio.sleep(0.02)
+
+        dripping = asyncio.create_task(drip())
+        assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
+        dripping.cancel()
+
+
+async def test_a_second_request_on_a_connection_has_its_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "HEADER_S", 0.2)
+    async with served(Starlette(routes=[Route("/", echo, methods=["POST"])])) as here:
+        reader, writer = await here.connect()
+        whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na"
+        writer.write(whole)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert await reader.readexactly(1) == b"1"
+        await asyncio.sleep(0.4)  # longer than the deadline: a quiet connection is kept
+        writer.write(whole)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        await reader.readexactly(1)
+        writer.write(b"POST / HTTP/1.1\r\nHost")
+        assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
+
+
+async def test_a_body_that_stands_still_is_given_up_and_a_slow_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "BODY_S", 0.3)
+    async with served(Starlette(routes=[Route("/", echo, methods=["POST"])])) as here:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n"
+        reader, writer = await here.connect()
+        writer.write(head)
+        for _ in range(8):
+            await asyncio.sleep(0.1)  # the pace of a slow client: longer than the limit in all
+            writer.write(b"a")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        reader, writer = await here.connect()
+        writer.write(head + b"aaa")
+        assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
+
+
+async def test_headers_have_an_end() -> None:
+    async with served(Starlette(routes=[Route("/", text_of("main"))])) as here, httpx.AsyncClient() as client:
+        fits = await client.get(here.listeners.url, headers={"X-A": "a" * (MAX_HEADER_BYTES - 1000)})
+        assert fits.status_code == 200
+        reader, writer = await here.connect()
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * MAX_HEADER_BYTES + b"\r\n\r\n")
+        assert (await asyncio.wait_for(reader.readline(), DEADLINE_S)).startswith(b"HTTP/1.1 400")
