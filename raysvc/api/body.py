@@ -14,24 +14,29 @@ from raysvc.errors import Invalid
 
 M = TypeVar("M", bound=BaseModel)
 
-# What a NUL or a number beyond a float looks like; both are rare, and only then is the value walked through.
-_SUSPECT = re.compile(rb"\\u0000|[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
+# What a NUL, or a number that no float holds, looks like. They are rare, and only then is the value walked through.
+_SUSPECT = re.compile(rb"\\u0000|NaN|Infinity|[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
 
 
 async def read(request: Request, model: type[M]) -> M:
-    """Return the body as a model; raises Invalid with every wrong field, HTTPException 415 for what is not JSON."""
+    """Return the body as a model; raises Invalid with every wrong field, HTTPException 415 for what is not JSON.
+
+    Types are taken at their word: `false` is no number, and "5" neither.
+    """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise HTTPException(415, "Send the body as JSON, with `Content-Type: application/json`.")
-    value = parse(await request.body())
+    raw = await request.body()
+    if not raw or _SUSPECT.search(raw):
+        parse(raw)
     try:
-        return model.model_validate(value)
+        return model.model_validate_json(raw, strict=True)
     except ValidationError as error:
         raise Malformed(field_errors(error.errors(include_url=False, include_input=False), model=model)) from error
 
 
 def parse(raw: bytes) -> Any:
-    """Return the JSON value; raises Invalid where it is none, or holds what not every store can keep."""
+    """Return the JSON value; raises Invalid where it is none, or holds what not every store or cluster can keep."""
     if not raw:
         raise Invalid("The body is empty; this takes a JSON object.", field="body")
     try:

@@ -19,8 +19,8 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 JSON_LIMIT = 2 << 20
 BATCH_LIMIT = 16 << 20
 FORM_LIMIT = 8 << 10
-# Ray's API reads its bodies with limits of its own, and streams packages to disk.
-_RAY = re.compile(r"(?:/p/[^/]+)?/api/")
+# The shelf has a limit of its own for these, and streams them to disk.
+_PACKAGES = re.compile(r"(?:/p/[^/]+)?/api/packages/")
 _LIMITS = {"/v1/jobs:batch": BATCH_LIMIT, "/login": FORM_LIMIT, "/logout": FORM_LIMIT}
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -62,7 +62,7 @@ class Hosts:
 
 
 class Guard:
-    """The middleware. Refusals are problem documents."""
+    """The middleware. Refusals are problem documents, and plain text on the paths of Ray's API."""
 
     def __init__(self, app: ASGIApp, settings: ApiSettings) -> None:
         self._app = app
@@ -135,7 +135,7 @@ def origin_of(url: str) -> tuple[str, str, int] | None:
 
 
 def _limit(path: str) -> int | None:
-    if _RAY.match(path):
+    if _PACKAGES.match(path):
         return None
     return _LIMITS.get(path, JSON_LIMIT)
 

@@ -1,6 +1,7 @@
 """RFC 9457 problem details: the one shape of every error under /v1, of unknown routes and of what the guard refuses."""
 
 import json
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Scope
 
 from raysvc.api.invalid import FieldError, Malformed, field_errors
@@ -17,6 +18,8 @@ from raysvc.errors import RaysvcError
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "raysvc.request_id"
+
+_RAY = re.compile(r"(?:/p/[^/]+)?/api/")
 
 _TITLES = {
     "invalid": "The request is not valid",
@@ -110,7 +113,9 @@ def document(fault: Fault, request_id: str) -> Problem:
 
 
 def respond(fault: Fault, scope: Scope) -> Response:
-    """Return the reply for a request that failed so."""
+    """Return the reply for a request that failed so. Ray's clients show the text as it is, so theirs is plain."""
+    if _RAY.match(scope["path"]):
+        return PlainTextResponse(fault.detail, fault.status, dict(fault.headers))
     body = document(fault, scope.get(REQUEST_ID, "")).model_dump(exclude_none=True)
     return Response(json.dumps(body), fault.status, dict(fault.headers), media_type=MEDIA_TYPE)
 

@@ -71,8 +71,8 @@ def submit(  # noqa: PLR0913 each is an option of the command line
     with connect(project) as client:
         if dry_run:
             preview = client.jobs.preview(spec, job_id=job_id, folder=folder)
-            for warning in preview.warnings:
-                warn(warning)
+            for text in preview.warnings:
+                warn(text)
             show_data(preview.rendered.model_dump(mode="json"), output)
             return
         job = client.jobs.submit(spec, job_id=job_id, idempotency_key=idempotency_key, folder=folder)

@@ -204,7 +204,10 @@ class Jobs:
 
     def _submission(self, spec: JobSpec, request: _Request, send: Callable[[Package], None]) -> Call:
         env = localise(spec.runtime_env, request.folder, send)
+        # What is left at its default is left out, so that an older server takes it. But a union's kind is needed.
         sent = spec.model_copy(update={"runtime_env": env}).model_dump(mode="json", exclude_defaults=True)
+        if spec.code is not None:
+            sent["code"] = spec.code.model_dump(mode="json")
         return Call(
             "POST",
             "/v1/jobs",
@@ -239,7 +242,7 @@ class FileBody:
 
 
 def _merged(spec: JobSpec | Mapping[str, Any] | None, fields: Mapping[str, Any]) -> JobSpec:
-    given = spec.model_dump(exclude_unset=True) if isinstance(spec, JobSpec) else spec or {}
+    given = {name: getattr(spec, name) for name in spec.model_fields_set} if isinstance(spec, JobSpec) else spec or {}
     try:
         return JobSpec.model_validate({**given, **fields})
     except ValidationError as error:

@@ -26,7 +26,7 @@ class Tokens:
         self, role: Role, owner: str, *, projects: Sequence[str] = (), expires_at: datetime | None = None
     ) -> Call:
         """Return the call that `create` sends."""
-        body = {"role": role, "owner": owner, "projects": list(projects)}
+        body = {"role": role.value, "owner": owner, "projects": list(projects)}
         if expires_at is not None:
             body["expires_at"] = expires_at.isoformat()
         return Call("POST", "/v1/tokens", json=body)

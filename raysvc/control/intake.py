@@ -14,7 +14,7 @@ from raysvc.domain.admission import Admission, Amend, Deny, Verdict, Warn, amend
 from raysvc.domain.event import Event, EventKind
 from raysvc.domain.job import Job, JobSpec, submit
 from raysvc.domain.model import Model
-from raysvc.domain.package import uris_of
+from raysvc.domain.package import packages_of
 from raysvc.domain.rendered import Rendered
 from raysvc.domain.secret import references
 from raysvc.errors import Denied, Invalid, KeyReused, NotFound, OverLimit
@@ -88,7 +88,7 @@ class Intake:
             if known is not None:
                 return _replay(known, key, digest)
         reviewed = await self._review(principal, submission)
-        packages = uris_of(reviewed.job.spec.runtime_env)
+        packages = packages_of(reviewed.job.spec)
         if key is None:
             job = await self._store.jobs.add(reviewed.job, reviewed.events, packages=packages)
             created = True
@@ -100,11 +100,17 @@ class Intake:
         return Receipt(job, created, tuple(reviewed.warnings))
 
     async def preview(self, principal: Principal, submission: Submission) -> Preview:
-        """Return what `submit` would do, by the same checks, and keep nothing."""
+        """Return what `submit` would do, by the same checks, and keep nothing.
+
+        A package that is not there yet is a warning here: a client uploads it only when it means the submit.
+        """
         access.authorise(principal, Verb.SUBMIT, Resource.JOB, submission.project)
         reviewed = await self._review(principal, submission)
-        for name in uris_of(reviewed.job.spec.runtime_env):
-            await self._store.packages.get(submission.project, name)
+        for name in packages_of(reviewed.job.spec):
+            try:
+                await self._store.packages.get(submission.project, name)
+            except NotFound:
+                reviewed.warnings.append(f"package {name} is not on the server yet; a real submit uploads it first")
         first = reviewed.job.model_copy(update={"attempt": 1})
         return Preview(job=reviewed.job, rendered=self._backend.jobs.render(first), warnings=tuple(reviewed.warnings))
 

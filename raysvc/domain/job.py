@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raysvc.domain.event import Event, EventKind
 from raysvc.domain.model import EnvName, Instant, Model, Name, Uid
@@ -95,6 +95,13 @@ class JobSpec(Model):
     secrets: dict[EnvName, EnvName] = Field(
         default_factory=dict, description="environment variable -> name of a secret of the project"
     )
+
+    @model_validator(mode="after")
+    def _check_demand(self) -> "JobSpec":
+        # The sum is kept and read again, so it is held to the bounds of each of them.
+        if self.shape.workers and not self.demand().bounded:
+            raise ValueError("driver and workers together ask for more than any cluster could have")
+        return self
 
     def demand(self) -> Resources:
         """Return what the job occupies while it runs: its driver and its workers."""

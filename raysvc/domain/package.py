@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from raysvc.domain.archive import ArchiveLimits, entries
+from raysvc.domain.job import ArchiveCode, JobSpec
 from raysvc.errors import Invalid
 
 PROTOCOL = "gcs"
@@ -61,6 +62,12 @@ def uris_of(runtime_env: dict[str, Any]) -> list[str]:
                     field=f"runtime_env.{field}",
                 )
     return list(names)
+
+
+def packages_of(spec: JobSpec) -> list[str]:
+    """Return the names of the uploaded packages that a job needs: those of its runtime_env, and of its code."""
+    code = {"working_dir": spec.code.uri} if isinstance(spec.code, ArchiveCode) else {}
+    return list(dict.fromkeys([*uris_of(spec.runtime_env), *uris_of(code)]))
 
 
 def digest(name: str, file: BinaryIO, limits: ArchiveLimits = DEFAULT_LIMITS) -> str:

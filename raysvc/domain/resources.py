@@ -2,28 +2,40 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raysvc.domain.model import Model
+
+# More than any cluster has, and so little that sums of it stay exact and finite.
+MOST = 1e12
+MOST_MEMORY = 1 << 60
 
 
 class Resources(Model):
     """What one process group asks for or a cluster has. CPUs and GPUs are Ray's logical ones; memory is in bytes."""
 
-    cpus: float = Field(default=0, ge=0, le=1_000_000)
-    gpus: float = Field(default=0, ge=0, le=100_000)
-    memory: int = Field(default=0, ge=0, description="bytes")
-    custom: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    cpus: float = Field(default=0, ge=0, le=MOST)
+    gpus: float = Field(default=0, ge=0, le=MOST)
+    memory: int = Field(default=0, ge=0, le=MOST_MEMORY, description="bytes")
+    custom: dict[str, Annotated[float, Field(ge=0, le=MOST)]] = Field(default_factory=dict)
 
     def plus(self, other: "Resources", times: int = 1) -> "Resources":
-        """Return self + times × other; `times` may be negative, and no amount falls below zero."""
+        """Return self + times × other; `times` may be negative, and no amount falls below zero.
+
+        A sum is not held to the bounds of what one may ask for.
+        """
         names = self.custom.keys() | other.custom.keys()
-        return Resources(
+        return Resources.model_construct(
             cpus=max(0.0, self.cpus + times * other.cpus),
             gpus=max(0.0, self.gpus + times * other.gpus),
             memory=max(0, self.memory + times * other.memory),
             custom={n: max(0.0, self.custom.get(n, 0) + times * other.custom.get(n, 0)) for n in names},
         )
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a sum is still within what one may ask for."""
+        return self.memory <= MOST_MEMORY and max(self.cpus, self.gpus, *self.custom.values(), 0) <= MOST
 
     def shortfall(self, capacity: "Resources") -> dict[str, float]:
         """Return by how much each amount here exceeds that of `capacity`; empty where all fits."""
@@ -33,11 +45,17 @@ class Resources(Model):
 
 
 class Scale(Model):
-    """How many workers a group may have: min ≤ want ≤ max."""
+    """How many workers a group may have: min ≤ want ≤ max. Ray clusters end at some thousands of nodes."""
 
-    min: int = Field(default=0, ge=0)
-    want: int = Field(default=1, ge=0)
-    max: int = Field(default=1, ge=0)
+    min: int = Field(default=0, ge=0, le=100_000)
+    want: int = Field(default=1, ge=0, le=100_000)
+    max: int = Field(default=1, ge=0, le=100_000)
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "Scale":
+        if not self.min <= self.want <= self.max:
+            raise ValueError(f"min <= want <= max does not hold for {self.min}, {self.want}, {self.max}")
+        return self
 
 
 class WorkerGroup(Model):

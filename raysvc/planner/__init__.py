@@ -1,4 +1,4 @@
-"""The serving planner: will this model run on those GPUs, with which vLLM flags, how fast does it start, what does it cost.
+"""The serving planner: does a model run on these GPUs, with which flags, how fast does it start, what does it cost.
 
 Belongs here: arithmetic over a model's `config.json` and safetensors headers, an engine's release and a GPU catalogue;
 the catalogues themselves, dated, under `data/`. Does not: scheduling, HTTP, numpy, torch, or anything that looks at a

@@ -1,7 +1,11 @@
 """The shape of a model, layer by layer: what attends, what carries state, what is computed between."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
+
+# Places of weights that are no layer: embeddings (first stage), norm and head (last), encoders (every stage).
+EMBED, HEAD, BESIDE = -1, -2, -3
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +113,13 @@ class Layer:
     experts: Experts | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Architecture:
-    """A whole model. `vision_parameters` counts encoders beside the language model; `rope_bytes` vLLM's cos/sin tables."""
+    """A whole model.
+
+    `rope_bytes` are vLLM's cos/sin tables, `positions` rows of learned position embeddings, `vision_parameters` those
+    of encoders beside the language model. `repeated`: places that vLLM's class keeps on every pipeline stage.
+    """
 
     name: str
     model_type: str
@@ -123,22 +131,30 @@ class Architecture:
     element_bytes: int
     layers: tuple[Layer, ...]
     rope_bytes: int = 0
+    positions: int = 0
+    repeated: frozenset[int] = frozenset({BESIDE})
     multimodal: bool = False
     vision_parameters: int = 0
     vision_heads: int = 0
     notes: tuple[str, ...] = field(default=())
 
-    @property
+    @cached_property
+    def distinct(self) -> tuple[Layer, ...]:
+        """The layers, each kind once: a model of 80 layers has one or two."""
+        return tuple(dict.fromkeys(self.layers))
+
+    @cached_property
     def attentions(self) -> tuple[Attention, ...]:
-        return tuple(layer.attention for layer in self.layers if layer.attention is not None)
+        """The kinds of attention that occur."""
+        return tuple(layer.attention for layer in self.distinct if layer.attention is not None)
 
-    @property
+    @cached_property
     def moe(self) -> bool:
-        return any(layer.experts is not None for layer in self.layers)
+        return any(layer.experts is not None for layer in self.distinct)
 
-    @property
+    @cached_property
     def hybrid(self) -> bool:
-        return any(layer.state is not None for layer in self.layers)
+        return any(layer.state is not None for layer in self.distinct)
 
 
 def stage_layers(count: int, stages: int) -> tuple[range, ...]:

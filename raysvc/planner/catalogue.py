@@ -56,10 +56,14 @@ class Sku(Model):
 
 
 class ListedModel(Model):
-    """A model that can be planned by its name alone. `config` is what of its config.json the planner reads."""
+    """A model that can be planned by its name alone. `config` is what of its config.json the planner reads.
+
+    `parameters` are billions as published, `weights_bytes` the size of its files where the config does not tell it.
+    """
 
     name: str
     license: str
+    parameters: float
     weights_bytes: int | None = None
     config: dict[str, Any]
 
@@ -84,7 +88,7 @@ class Catalogue(Model):
         return next((entry for entry in self.models if entry.name.lower() == wanted), None)
 
     def with_prices(self, skus: tuple[Sku, ...]) -> "Catalogue":
-        """Return the catalogue with an operator's rows in place of ours for the same provider and sku, or beside them."""
+        """Return the catalogue with an operator's rows, in place of ours of the same provider and sku."""
         mine = {(sku.provider, sku.sku) for sku in skus}
         kept = tuple(sku for sku in self.skus if (sku.provider, sku.sku) not in mine)
         return self.model_copy(update={"skus": kept + skus})

@@ -7,10 +7,11 @@ name says nothing is taken as a matrix that divides.
 import re
 from collections.abc import Iterator, Sequence
 
-from raysvc.planner.architecture import Architecture
+from raysvc.planner.architecture import BESIDE, EMBED, HEAD, Architecture
+from raysvc.planner.family import WIDE_GATES
 from raysvc.planner.quantization import FP8_ONLINE, Quantization
 from raysvc.planner.safetensors import Tensor
-from raysvc.planner.weights import BESIDE, EMBED, HEAD, Part, Shard, Weights, merge
+from raysvc.planner.weights import Part, Shard, Weights, merge
 
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.(\d+)\.")
@@ -18,6 +19,10 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.(\d+)\.")
 _BESIDE = re.compile(
     r"(^|\.)(visual|vision_tower|vision_model|vision_encoder|vision_embed_tokens|audio_tower|audio_encoder|"
     r"multi_modal_projector|mm_projector|vision_language_adapter|patch_merger|embed_vision|embed_audio|img_projection)(\.|$)"
+)
+# Of them, what every rank holds: vLLM divides their attention and MLP matrices only.
+_BESIDE_COPIED = re.compile(
+    r"patch_embed|pos_embed|position_embedding|positional_embedding|class_embedding|norm|(proj|fc2|o_proj)\.bias$"
 )
 # Never loaded: drafts without speculative decoding, buffers that are computed, calibration of a KV cache.
 _NEVER = re.compile(
@@ -32,20 +37,23 @@ _COPIED = re.compile(
     r"\.router\.|shared_expert_gate|q_a_proj|kv_a_proj|\.indexer\.|input_scale$|input_global_scale$|weight_global_scale$|weight_scale_2$"
 )
 _EXPERT = re.compile(r"\.experts\.")
+_EXPERT_COPIED = re.compile(
+    r"\.experts\.(down_proj_bias|\d+\.down_proj\.bias)$"
+)  # one value per output of a row-parallel matrix
 _KEY_VALUE = re.compile(r"\.(k_proj|v_proj|key|value|k|v)\.")
 _FUSED = re.compile(r"\.(qkv_proj|query_key_value|c_attn|Wqkv|qkv|W_pack)\.")
 # Matrices that are divided along their inputs: a bias or a scale per output is not.
 _ROW = re.compile(r"\.(o_proj|down_proj|out_proj|dense|fc2|dense_4h_to_h|c_proj|w2|output_linear|wo|fc_out)\.")
 # Kept in 32 bits whatever the model's dtype.
 _WIDE = re.compile(r"A_log$|e_score_correction_bias$|(^|\.)expert_bias$")
-# Families whose routers are 32-bit: their gate weights.
-_WIDE_GATES = {"glm4_moe", "minimax_m2"}
 _GATE = re.compile(r"\.gate\.weight$")
 _STATE_NORM = re.compile(r"\.(mixer|mamba)\.norm\.weight$")
 _STATE_IN = re.compile(r"\.(mixer|mamba|mamba\.mamba)\.(in_proj|conv1d)\.(weight|bias)$")
 
 
-def load(model: Architecture, quantization: Quantization, tensors: Sequence[Tensor], *, online: bool = False) -> Weights:
+def load(
+    model: Architecture, quantization: Quantization, tensors: Sequence[Tensor], *, online: bool = False
+) -> Weights:
     """Return what vLLM keeps of these tensors. `online`: 16-bit matrices become FP8 while they are loaded."""
     names = {tensor.name for tensor in tensors}
     kept = [tensor for tensor in tensors if _kept(model, tensor.name)]
@@ -105,14 +113,16 @@ def _place(name: str) -> int:
 
 def _shard(tensor: Tensor) -> Shard:  # noqa: PLR0911 one return a rule
     name = tensor.name
-    if _place(name) < 0 and (_EMBED.search(name) or _HEAD.search(name)) and not _BESIDE.search(name):
+    if _BESIDE.search(name):
+        return Shard.COPY if _BESIDE_COPIED.search(name) else Shard.SPLIT
+    if _place(name) < 0 and (_EMBED.search(name) or _HEAD.search(name)):
         return Shard.VOCAB
     if _STATE_NORM.search(name):
         return Shard.SPLIT
     if _COPIED.search(name) and not (_EXPERT.search(name) and not name.endswith("norm.weight")):
         return Shard.COPY
     if _EXPERT.search(name):
-        return Shard.EXPERT
+        return Shard.COPY if _EXPERT_COPIED.search(name) else Shard.EXPERT
     if _ROW.search(name) and not _is_matrix(tensor):
         return Shard.COPY  # one value per output of a row-parallel matrix
     if _KEY_VALUE.search(name) and _place(name) >= 0:
@@ -130,7 +140,7 @@ def _loaded_bytes(model: Architecture, tensor: Tensor) -> int:
     Scales per tensor, output or block are 32-bit, those of small groups in the model's dtype.
     """
     leaf = tensor.name.rpartition(".")[2]
-    if _WIDE.search(tensor.name) or (model.model_type in _WIDE_GATES and _GATE.search(tensor.name)):
+    if _WIDE.search(tensor.name) or (model.model_type in WIDE_GATES and _GATE.search(tensor.name)):
         return tensor.elements * 4
     if tensor.dtype in _FLOATS and (leaf == "weight_scale_inv" or ("scale" in leaf and not _is_matrix(tensor))):
         return tensor.elements * 4
@@ -140,7 +150,7 @@ def _loaded_bytes(model: Architecture, tensor: Tensor) -> int:
 
 
 def _parameters(tensor: Tensor) -> int:
-    """Return how many weights a tensor holds: 8 to an I32 of AWQ or GPTQ, 2 to a U8 of a 4-bit float, none in scales."""
+    """Return how many weights a tensor holds: 8 in an I32 of AWQ or GPTQ, 2 in a U8 of a 4-bit float."""
     leaf = tensor.name.rpartition(".")[2]
     if "scale" in leaf or leaf in {"qzeros", "g_idx", "weight_shape", "zero_point", "weight_zero_point"}:
         return 0

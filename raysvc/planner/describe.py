@@ -1,30 +1,22 @@
-"""From `config.json` to an Architecture. Field names follow vLLM 0.29's model classes and its ModelArchConfigConvertor."""
+"""From `config.json` to an Architecture.
+
+Field names follow vLLM 0.29's model classes and its ModelArchConfigConvertor.
+"""
 
 from raysvc.planner.architecture import Architecture, Attention, Experts, Latent, Layer, Mlp, State
 from raysvc.planner.config import Config
+from raysvc.planner.family import (
+    KNOWN,
+    LATENT,
+    LEARNED_POSITIONS,
+    NO_ROPE,
+    PLAIN_MLP,
+    STATE_ONLY,
+    UNTIED,
+    repeated_places,
+)
 from raysvc.planner.pattern import Kind, layer_kinds
 
-# Families whose layers were checked against vLLM's own model classes or cache specs (tests/unit/planner). Others are
-# estimated as Llama-like decoders, and said to be unknown.
-_KNOWN = frozenset(
-    "llama mistral ministral mistral3 mixtral qwen2 qwen2_moe qwen3 qwen3_moe qwen3_next qwen3_5_text qwen3_5_moe_text "
-    "phi phi3 gemma gemma2 gemma3 gemma3_text gpt_oss deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 glm4 glm4_moe "
-    "glm_moe_dsa cohere cohere2 falcon gpt2 opt gpt_neox starcoder2 olmo olmo2 jamba nemotron_h granite granitemoe "
-    "granitemoehybrid falcon_h1 llama4_text minimax_m2 lfm2 mamba mamba2 qwen2_vl qwen2_5_vl_text qwen2_vl_text "
-    "qwen3_vl_text qwen3_vl_moe_text".split()
-)
-# One projection up instead of gate and up.
-_PLAIN_MLP = frozenset(
-    "gpt2 opt bloom falcon gpt_neox gptj gpt_bigcode phi starcoder2 mpt nemotron nemotron_h bloom".split()
-)
-# vLLM's `is_deepseek_mla`.
-_LATENT = frozenset("deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 glm_moe_dsa glm4_moe_lite longcat_flash kimi_linear".split())
-# `tie_word_embeddings` where a config is silent: transformers' default is true, these families' classes say false.
-_UNTIED = frozenset(
-    "llama mistral mixtral qwen2 qwen3 qwen2_moe qwen3_moe qwen3_next phi phi3 gpt_oss deepseek_v2 deepseek_v3 "
-    "deepseek_v32 kimi_k2 glm4 glm4_moe glm_moe_dsa gpt_neox olmo olmo2 jamba nemotron_h falcon_h1 llama4_text "
-    "minimax_m2 granite mamba2 qwen2_vl qwen2_5_vl_text qwen3_vl_text kimi_linear".split()
-)
 _HALF = 2
 
 
@@ -34,10 +26,12 @@ def describe(config: Config) -> Architecture:
     hidden = config.positive("hidden_size", "n_embd", "d_model")
     count = config.positive("num_hidden_layers", "n_layer", "n_layers", "num_layers")
     kinds, notes = layer_kinds(config, count)
-    known = model_type in _KNOWN and not notes
+    known = model_type in KNOWN and not notes
     if not known:
         name = model_type or config.architecture or "nameless"
-        notes += (f"architecture {name!r} is not one this planner was checked against: estimated as a Llama-like decoder",)
+        notes += (
+            f"architecture {name!r} is not one this planner was checked against: estimated as a Llama-like decoder",
+        )
     layers = tuple(_layer(config, kind, index, hidden) for index, kind in enumerate(kinds))
     vision = _vision(config)
     return Architecture(
@@ -46,11 +40,13 @@ def describe(config: Config) -> Architecture:
         known=known,
         hidden=hidden,
         vocab=config.positive("vocab_size"),
-        tied=config.flag("tie_word_embeddings", default=model_type not in _UNTIED),
+        tied=config.flag("tie_word_embeddings", default=model_type not in UNTIED),
         max_model_len=_context(config),
         element_bytes=_HALF,
         layers=_share_caches(config, layers),
         rope_bytes=_rope_bytes(config, layers),
+        positions=_context(config) if model_type in LEARNED_POSITIONS else 0,
+        repeated=repeated_places(model_type),
         multimodal=vision > 0 or config.get("audio_config") is not None,
         vision_parameters=vision,
         vision_heads=_vision_heads(config),
@@ -69,7 +65,7 @@ def _layer(config: Config, kind: Kind, index: int, hidden: int) -> Layer:
             mlp=_mlp(config, hidden) if letter == "-" else None,
             experts=_experts(config, index, hidden) if letter == "E" else None,
         )
-    if config.model_type in {"mamba", "mamba2", "falcon_mamba"}:
+    if config.model_type in STATE_ONLY:
         return Layer(state=state)
     experts = _experts(config, index, hidden)
     return Layer(attention, state, mlp=None if experts else _mlp(config, hidden), experts=experts)
@@ -108,7 +104,7 @@ def _kv_heads(config: Config, heads: int) -> int:
 
 
 def _latent(config: Config) -> Latent | None:
-    if config.get("kv_lora_rank") is None or config.model_type not in _LATENT:
+    if config.get("kv_lora_rank") is None or config.model_type not in LATENT:
         return None
     return Latent(
         rank=config.positive("kv_lora_rank"),
@@ -164,7 +160,7 @@ def _mlp(config: Config, hidden: int) -> Mlp:
         multiple = config.positive("block_multiple_of", default=256)
         width = int(2 * width / 3 * float(config.get("block_ffn_dim_multiplier") or 1.0))
         width = -(-width // multiple) * multiple
-    return Mlp(width, gated=config.model_type not in _PLAIN_MLP)
+    return Mlp(width, gated=config.model_type not in PLAIN_MLP)
 
 
 def _experts(config: Config, index: int, hidden: int) -> Experts | None:
@@ -180,7 +176,7 @@ def _experts(config: Config, index: int, hidden: int) -> Experts | None:
     if config.model_type == "nemotron_h":
         shared = config.number("moe_shared_expert_intermediate_size", default=0) or shared
     chosen = config.positive("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", default=1)
-    plain = config.model_type in _PLAIN_MLP
+    plain = config.model_type in PLAIN_MLP
     return Experts(count, min(chosen, count), width, shared, gated=not plain, bias=config.model_type == "gpt_oss")
 
 
@@ -220,7 +216,14 @@ def _uncached(it: Attention | None) -> Attention | None:
 
 def _context(config: Config) -> int:
     """Return the longest context: vLLM's derive_max_model_len, with YaRN's factor where the config states one."""
-    names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_sequence_length")
+    names = (
+        "max_position_embeddings",
+        "n_positions",
+        "max_seq_len",
+        "seq_length",
+        "model_max_length",
+        "max_sequence_length",
+    )
     lengths = [length for name in names if (length := config.number(name, default=0))]
     length = min(lengths, default=2048)
     scaling = config.table("rope_scaling", "rope_parameters")
@@ -237,27 +240,33 @@ def _rope_bytes(config: Config, layers: tuple[Layer, ...]) -> int:
 
     They are what lies between 14.96 GiB of Llama-3-8B (8,192 positions) and 14.99 of Llama-3.1-8B (131,072).
     """
-    if config.model_type in {"gpt2", "opt", "bloom", "mpt", "gpt_bigcode", "jamba", "nemotron_h", "mamba", "mamba2"}:
+    if config.model_type in NO_ROPE:
         return 0
     if config.text_of("position_embedding_type") == "nope":
         return 0
     part = config.get("partial_rotary_factor", "rotary_pct")
     factor = float(part) if isinstance(part, int | float) and 0 < part <= 1 else 1.0
     kinds = {
-        (it.latent.rope if it.latent else config.number("rotary_dim", default=0) or int(it.key_size * factor), it.window)
+        (
+            it.latent.rope if it.latent else config.number("rotary_dim", default=0) or int(it.key_size * factor),
+            it.window,
+        )
         for layer in layers
         if (it := layer.attention) is not None
     }
     if config.get("rope_local_base_freq") is None:  # one base for all: one table whatever the window
         kinds = {(size, None) for size, _ in kinds}
-    return sum(size for size, _ in kinds) * _context(config) * _HALF
+    element = 4 if config.model_type == "gpt_oss" else _HALF  # its class asks for 32-bit tables
+    return sum(size for size, _ in kinds) * _context(config) * element
 
 
 def _vision(config: Config) -> int:
     """Return an estimate of the encoders' parameters: attention and MLP of each layer, patches and projector."""
     vision = config.table("vision_config")
     width = next((vision[key] for key in ("hidden_size", "embed_dim", "width") if isinstance(vision.get(key), int)), 0)
-    depth = next((vision[key] for key in ("depth", "num_hidden_layers", "layers") if isinstance(vision.get(key), int)), 0)
+    depth = next(
+        (vision[key] for key in ("depth", "num_hidden_layers", "layers") if isinstance(vision.get(key), int)), 0
+    )
     inner = vision.get("intermediate_size")
     inner = inner if isinstance(inner, int) else int(width * float(vision.get("mlp_ratio") or 4))
     gated = 3 if config.model_type.startswith(("qwen2_5_vl", "mistral3")) or "pixtral" in str(vision) else 2

@@ -1,4 +1,4 @@
-"""vLLM's releases as far as they change what fits: which profiling run, which defaults, what counts against the budget."""
+"""vLLM's releases as far as they change what fits: profiling runs, defaults, what counts against the budget."""
 
 import re
 from functools import cache
@@ -15,6 +15,8 @@ Version = tuple[int, int, int]
 _VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.(\d+))?")
 # The V1 engine had no releases of its own before 0.8; logs that name only an engine mean these.
 _ENGINES = {"v0": "0.7.3", "v1": "0.10.2"}
+_V1_EVERYWHERE = (0, 11, 0)
+_V1_CAPABILITY = 8.0
 _LARGE_GIB = 70  # arg_utils.get_batch_defaults: `device_memory >= 70 * GiB_bytes and "a100" not in device_name`
 _HUGE_GIB = 160
 _LONGEST_UNCHUNKED = 32768  # V0 turned chunked prefill on above
@@ -63,6 +65,11 @@ class Release(Model):
         }
         return families[self.v2_for]
 
+    def below_v1(self, gpu: Gpu) -> bool:
+        """Say whether the V1 engine did not run on this GPU: until 0.11 it wanted compute capability 8.0."""
+        old = parse_version(self.since) < _V1_EVERYWHERE
+        return self.runner == "v1" and old and gpu.vendor == "nvidia" and gpu.capability < _V1_CAPABILITY
+
     def default_seqs(self, gpu: Gpu) -> int:
         return self.max_num_seqs[0 if _large(gpu) else 1]
 
@@ -84,6 +91,10 @@ class Engine(Model):
     @property
     def label(self) -> str:
         return f"vllm {self.version}"
+
+    def on(self, gpu: Gpu) -> Release:
+        """Return the release's habits on this GPU: V0's, where the V1 engine did not support it yet."""
+        return find_engine("v0").release if self.release.below_v1(gpu) else self.release
 
 
 def find_engine(version: str | None) -> Engine:

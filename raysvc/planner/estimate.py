@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from raysvc.planner.architecture import Architecture, Attention, Experts, Latent, Mlp, State
+from raysvc.planner.architecture import BESIDE, EMBED, HEAD, Architecture, Attention, Experts, Latent, Mlp, State
 from raysvc.planner.quantization import Quantization, Scheme
-from raysvc.planner.weights import BESIDE, EMBED, HEAD, Part, Shard, Weights, merge, scaled
+from raysvc.planner.weights import Part, Shard, Weights, merge, scaled
 
 # Vision towers are 16-bit in every checkpoint of the catalogue.
 _ENCODER_BYTES = 2
@@ -58,6 +58,8 @@ def fit(model: Architecture, guess: Weights, checkpoint_bytes: int) -> Weights:
 
 def _parts(model: Architecture, counter: _Counter) -> Iterator[Part]:
     yield counter.plain(EMBED, Shard.VOCAB, model.vocab * model.hidden, model.vocab)
+    if model.positions:
+        yield counter.plain(EMBED, Shard.COPY, model.positions * model.hidden)
     if not model.tied:
         yield counter.plain(HEAD, Shard.VOCAB, model.vocab * model.hidden, model.vocab)
     yield counter.plain(HEAD, Shard.COPY, model.hidden)
@@ -126,7 +128,9 @@ def _state(counter: _Counter, place: int, it: State) -> Iterator[Part]:
         yield counter.plain(place, Shard.SPLIT, it.inner * (it.kernel + 1))
     else:  # gdn, kda: queries, keys, values, gate and two scalars a head
         keys = it.groups * it.state
-        yield counter.matrix(place, Shard.SPLIT, "linear_attn.in_proj", (1, 2 * keys + 2 * it.inner + 2 * it.heads, hidden))
+        yield counter.matrix(
+            place, Shard.SPLIT, "linear_attn.in_proj", (1, 2 * keys + 2 * it.inner + 2 * it.heads, hidden)
+        )
         yield counter.plain(place, Shard.SPLIT, (2 * keys + it.inner) * it.kernel)
     yield counter.matrix(place, Shard.SPLIT, "mamba.out_proj", (1, hidden, it.inner))
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from math import ceil
 
-from raysvc.planner.architecture import Architecture, stage_layers
+from raysvc.planner.architecture import Architecture
 from raysvc.planner.catalogue import Gpu
 from raysvc.planner.engine import Engine
-from raysvc.planner.kv import Cache, CacheRules, Pool, build_cache, fill
+from raysvc.planner.kv import Cache, CacheRules, Pool, build_cache, fill, longest
 from raysvc.planner.overhead import GIB, Batch, Overhead, graph_count, overhead
 from raysvc.planner.quantization import Quantization
 from raysvc.planner.rules import expert_growth, needs_expert_parallel, refusals
@@ -72,8 +72,10 @@ class Evaluator:
         self.subject = subject
         self.engine = engine
         self.request = request
-        self._caches: dict[tuple[int, str, int], Cache] = {}
+        self._caches: dict[tuple[Split, str, int, str], Cache] = {}
         self._stages: dict[tuple[Split, float], tuple[int, ...]] = {}
+        self._refusals: dict[tuple[Split, str], tuple[str, ...]] = {}
+        self._outcomes: dict[tuple[str, bool, Setting], Outcome] = {}
 
     def split(self, split: Split) -> Split:
         """Return the split with expert parallelism where it was asked for, or where quantization blocks demand it."""
@@ -83,18 +85,27 @@ class Evaluator:
         return Split(split.tp, split.pp, expert_parallel=wanted and self.subject.model.moe)
 
     def evaluate(self, target: Target, setting: Setting) -> Outcome:
-        model, gpu, split = self.subject.model, target.gpu, setting.split
-        batch = Batch(
-            setting.max_num_seqs, setting.tokens, setting.max_model_len, self.request.speculative_tokens, setting.eager
+        """Return what comes of a setting on the target's GPUs; the same for every machine that has them."""
+        key = (target.gpu.name, target.fast_links, setting)
+        if key not in self._outcomes:
+            self._outcomes[key] = self._work_out(target, setting)
+        return self._outcomes[key]
+
+    def longest(self, target: Target, setting: Setting) -> int:
+        """Return the context that would fit with the margin if nothing else depended on it; whole blocks."""
+        rooms = self._rooms(target, setting)[0]
+        margin = round(MARGIN_GIB[self.confidence(target, setting.split)] * GIB)
+        found = longest(
+            self._cache(target.gpu, setting), [room - margin for room in rooms], self.subject.model.max_model_len
         )
-        extra = overhead(model, self.engine, gpu, split, batch, fast_links=target.fast_links)
-        stages = self._weights(split, gpu)
-        budget = ceil(gpu.usable_gib * GIB * setting.utilization)
-        peaks = [extra.before] * (split.pp - 1) + [extra.last]
-        rooms = [budget - held - peak - extra.graphs - extra.non_torch for held, peak in zip(stages, peaks, strict=True)]
-        cache = self._cache(setting)
-        by_concurrency = self.engine.release.kv_tokens == "concurrency"
-        pool = fill(cache, model, rooms, setting.max_model_len, by_concurrency=by_concurrency)
+        return found // self.request.block_size * self.request.block_size
+
+    def _work_out(self, target: Target, setting: Setting) -> Outcome:
+        gpu, split = target.gpu, setting.split
+        rooms, stages, peaks, extra = self._rooms(target, setting)
+        cache = self._cache(gpu, setting)
+        by_concurrency = self.engine.on(gpu).kv_tokens == "concurrency"
+        pool = fill(cache, rooms, setting.max_model_len, by_concurrency=by_concurrency)
         worst = min(range(split.pp), key=rooms.__getitem__)
         confidence = self.confidence(target, split)
         return Outcome(
@@ -104,11 +115,28 @@ class Evaluator:
             overhead=extra,
             kv=rooms[worst],
             pool=pool,
-            token_bytes=max(cache.bytes_per_token(layers) for layers in stage_layers(len(model.layers), split.pp)),
+            token_bytes=max(cache.token_bytes),
             short_bytes=pool.needed_bytes + round(MARGIN_GIB[confidence] * GIB) - rooms[worst],
             refused=self._refused(target, setting),
             confidence=confidence,
-            graphs=0 if setting.eager else graph_count(gpu, model, batch),
+            graphs=0 if setting.eager else graph_count(gpu, self.subject.model, self._batch(setting)),
+        )
+
+    def _rooms(self, target: Target, setting: Setting) -> tuple[list[int], tuple[int, ...], list[int], Overhead]:
+        """Return per stage what is left for KV, the weights and the activation peak; and the overhead they share."""
+        gpu, split = target.gpu, setting.split
+        extra = overhead(
+            self.subject.model, self.engine, gpu, split, self._batch(setting), fast_links=target.fast_links
+        )
+        stages = self._weights(split, gpu)
+        budget = ceil(gpu.usable_gib * GIB * setting.utilization)
+        peaks = [extra.before] * (split.pp - 1) + [extra.last]
+        taken = extra.graphs + extra.non_torch
+        return [budget - held - peak - taken for held, peak in zip(stages, peaks, strict=True)], stages, peaks, extra
+
+    def _batch(self, setting: Setting) -> Batch:
+        return Batch(
+            setting.max_num_seqs, setting.tokens, setting.max_model_len, self.request.speculative_tokens, setting.eager
         )
 
     def confidence(self, target: Target, split: Split) -> Confidence:
@@ -121,7 +149,10 @@ class Evaluator:
         return Confidence.HIGH if plain and measured and exact else Confidence.MEDIUM
 
     def _refused(self, target: Target, setting: Setting) -> tuple[str, ...]:
-        found = list(refusals(self.subject.model, self.subject.quantization, target.gpu, setting.split))
+        key = (setting.split, target.gpu.name)
+        if key not in self._refusals:
+            self._refusals[key] = refusals(self.subject.model, self.subject.quantization, target.gpu, setting.split)
+        found = list(self._refusals[key])
         longest = self.subject.model.max_model_len
         if setting.max_model_len > longest:
             found.append(f"max_model_len {setting.max_model_len:,} is beyond the model's {longest:,} positions")
@@ -139,9 +170,9 @@ class Evaluator:
             self._stages[key] = tuple(size + self.subject.model.rope_bytes for size in stages)
         return self._stages[key]
 
-    def _cache(self, setting: Setting) -> Cache:
-        release = self.engine.release
-        key = (setting.split.tp, setting.kv_dtype, setting.tokens)
+    def _cache(self, gpu: Gpu, setting: Setting) -> Cache:
+        release = self.engine.on(gpu)
+        key = (setting.split, setting.kv_dtype, setting.tokens, release.since)
         if key not in self._caches:
             aligned = self.request.prefix_caching and release.state_blocks > 1
             rules = CacheRules(
@@ -154,5 +185,5 @@ class Evaluator:
                 state_blocks=(release.state_blocks if aligned else 1) + self.request.speculative_tokens,
                 null_block=release.null_block,
             )
-            self._caches[key] = build_cache(self.subject.model, rules)
+            self._caches[key] = build_cache(self.subject.model, rules, setting.split.pp)
         return self._caches[key]

@@ -65,20 +65,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """The cache of one model under some rules; pure, and the same for every GPU it is tried on."""
+    """The cache of one model under some rules; pure, and the same for every GPU it is tried on.
 
-    specs: dict[int, tuple[PageSpec, ...]]
+    `block_bytes` and `token_bytes` are per pipeline stage: what one block costs a rank, and what one further token of
+    a long sequence takes.
+    """
+
     groups: tuple[Group, ...]
-    uniform: bool
     rules: CacheRules
-
-    def block_bytes(self, layers: Iterable[int]) -> int:
-        """Return what one block costs a rank that holds these layers: its largest group (_get_kv_cache_bytes_per_block)."""
-        held = set(layers)
-        if self.uniform:
-            return sum(spec.page for layer in held for spec in self.specs.get(layer, ()))
-        sizes = [group.spec.page * sum(member in held for member in group.members) for group in self.groups]
-        return max(sizes, default=0)
+    block_bytes: tuple[int, ...]
+    token_bytes: tuple[int, ...]
 
     def blocks_per_request(self, length: int) -> int:
         """Return the blocks that one request of `length` tokens takes from the pool, over all groups."""
@@ -93,17 +89,8 @@ class Cache:
             return -(-min(spec.reach + self.rules.in_flight, length) // spec.block)
         return -(-length // spec.block)
 
-    def bytes_per_token(self, layers: Iterable[int]) -> int:
-        """Return what one further token of a long sequence takes on a rank that holds these layers.
-
-        Layers that keep a window or a state do not grow; a model of nothing else is counted as if they did.
-        """
-        specs = [spec for layer in layers for spec in self.specs.get(layer, ())]
-        growing = [spec for spec in specs if spec.keeps is Keeps.ALL] or [s for s in specs if s.keeps is not Keeps.STATE]
-        return sum(spec.page // spec.block for spec in growing)
-
     def longest(self, blocks: int, limit: int) -> int:
-        """Return the longest request, up to `limit`, that this many blocks hold; 0 where not even one token does."""
+        """Return the longest request, up to `limit`, that this many blocks hold; 0 where not one token does."""
         low, high = 0, limit
         while low < high:
             middle = (low + high + 1) // 2
@@ -114,8 +101,8 @@ class Cache:
         return low
 
 
-def build_cache(model: Architecture, rules: CacheRules) -> Cache:
-    """Return the model's cache layout."""
+def build_cache(model: Architecture, rules: CacheRules, stages: int) -> Cache:
+    """Return the model's cache layout over this many pipeline stages."""
     attention_block = _attention_block(model, rules)
     specs = {
         index: tuple(_specs(layer, rules, attention_block))
@@ -123,11 +110,34 @@ def build_cache(model: Architecture, rules: CacheRules) -> Cache:
         if layer.state is not None or (layer.attention is not None and layer.attention.cached)
     }
     every = [spec for layer in specs.values() for spec in layer]
-    if len({(spec.family, spec.block) for spec in every}) <= 1:
-        members = tuple(specs)
-        groups = (Group(every[0], members),) if every else ()
-        return Cache(specs, groups, uniform=True, rules=rules)
-    return Cache(specs, _group(specs), uniform=False, rules=rules)
+    uniform = len({(spec.family, spec.block) for spec in every}) <= 1
+    groups = ((Group(every[0], tuple(specs)),) if every else ()) if uniform else _group(specs)
+    held = stage_layers(len(model.layers), stages)
+    return Cache(
+        groups,
+        rules,
+        block_bytes=tuple(_block_bytes(specs, groups, layers, uniform=uniform) for layers in held),
+        token_bytes=tuple(_growth([spec for layer in layers for spec in specs.get(layer, ())]) for layers in held),
+    )
+
+
+def _block_bytes(
+    specs: dict[int, tuple[PageSpec, ...]], groups: tuple[Group, ...], layers: range, *, uniform: bool
+) -> int:
+    """Return what one block costs a rank with these layers: its largest group (_get_kv_cache_bytes_per_block)."""
+    if uniform:
+        return sum(spec.page for layer in layers for spec in specs.get(layer, ()))
+    sizes = [group.spec.page * sum(member in layers for member in group.members) for group in groups]
+    return max(sizes, default=0)
+
+
+def _growth(specs: Sequence[PageSpec]) -> int:
+    """Return the bytes of one further token: layers that keep a window or a state do not grow.
+
+    A model that has only such layers is counted as if its windows did.
+    """
+    growing = [it for it in specs if it.keeps is Keeps.ALL] or [it for it in specs if it.keeps is not Keeps.STATE]
+    return sum(spec.page // spec.block for spec in growing)
 
 
 def token_bytes(it: Attention, rules: CacheRules) -> int:
@@ -161,7 +171,10 @@ def _specs(layer: Layer, rules: CacheRules, attention_block: int) -> Iterable[Pa
 
 
 def _attention_block(model: Architecture, rules: CacheRules) -> int:
-    """Return the tokens per block: grown in hybrid models until an attention page holds a state (Platform._align_hybrid_block_size)."""
+    """Return the tokens per block: in hybrid models as many as let an attention page hold a state.
+
+    Platform._align_hybrid_block_size; Qwen3.6-27B under TP 2 comes to 784, as its logs say.
+    """
     state = max((layer.state.page_bytes(rules.tp) for layer in model.layers if layer.state is not None), default=0)
     token = max((token_bytes(it, rules) for it in model.attentions), default=0)
     if not state or not token:
@@ -201,29 +214,32 @@ def _unify(spec: PageSpec, largest: int) -> PageSpec:
 class Pool:
     """What a KV budget comes to: the pool of the stage with the least room."""
 
-    blocks: int
     needed_bytes: int
-    usable_blocks: int
     tokens: int
     concurrency: float
-    longest: int
 
 
-def fill(cache: Cache, model: Architecture, budgets: Sequence[int], max_model_len: int, *, by_concurrency: bool) -> Pool:
+def longest(cache: Cache, budgets: Sequence[int], limit: int) -> int:
+    """Return the longest request, up to `limit`, that `budgets` (KV bytes of one rank of each stage) hold."""
+    pairs = [(budget, size) for budget, size in zip(budgets, cache.block_bytes, strict=True) if size]
+    if not pairs:
+        return limit
+    blocks = min(budget // size for budget, size in pairs)
+    return cache.longest(blocks - (1 if cache.rules.null_block else 0), limit)
+
+
+def fill(cache: Cache, budgets: Sequence[int], max_model_len: int, *, by_concurrency: bool) -> Pool:
     """Return the pool that `budgets` (KV bytes of one rank of each stage) hold.
 
     `needed_bytes` is one request of max_model_len on the stage with the largest blocks, the null block included.
     """
-    sizes = [cache.block_bytes(layers) for layers in stage_layers(len(model.layers), len(budgets))]
-    pairs = [(budget, size) for budget, size in zip(budgets, sizes, strict=True) if size]
-    null = 1 if cache.rules.null_block else 0
+    pairs = [(budget, size) for budget, size in zip(budgets, cache.block_bytes, strict=True) if size]
     if not pairs:  # attention-free: one block, whatever the length
-        return Pool(1, 0, 1, max_model_len, 1.0, max_model_len)
+        return Pool(0, max_model_len, 1.0)
     blocks = max(0, min(budget // size for budget, size in pairs))
     per_request = cache.blocks_per_request(max_model_len)
     concurrency = blocks / per_request
     block = min(group.spec.block for group in cache.groups)
     tokens = int(concurrency * max_model_len) if by_concurrency else blocks // len(cache.groups) * block
-    usable = max(0, blocks - null)
-    needed = (per_request + null) * max(size for _, size in pairs)
-    return Pool(blocks, needed, usable, tokens, concurrency, cache.longest(usable, model.max_model_len))
+    null = 1 if cache.rules.null_block else 0
+    return Pool((per_request + null) * max(size for _, size in pairs), tokens, concurrency)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from raysvc.planner.architecture import Architecture, Attention, Layer, State
 from raysvc.planner.catalogue import Gpu
-from raysvc.planner.engine import Engine
+from raysvc.planner.engine import Engine, Release
 from raysvc.planner.weights import Split
 
 GIB = 1 << 30
@@ -19,6 +19,8 @@ _GRAPH_MIB = 0.26
 _GRAPHS = 512  # vllm/config/vllm.py: default_max_graph_size
 _GRAPHS_LARGE = 1024  # there, for compute capability 10.x; and gpt-oss
 _STEP_FROM = 256  # capture sizes go in steps of 8 below, 16 above
+# Kernels of linear attention load more code: 0.47 GiB on one RTX 3090 (Qwen3.6-27B), 1.38 on two H200 (Qwen3-Next).
+_HYBRID_GIB = 0.4
 # MLACommonMetadataBuilder's chunked-prefill workspace: at most 64k tokens, profiled as one up-projection of it.
 _LATENT_WORKSPACE = 65536
 
@@ -44,14 +46,17 @@ class Overhead:
     non_torch: int
 
 
-def overhead(model: Architecture, engine: Engine, gpu: Gpu, split: Split, batch: Batch, *, fast_links: bool) -> Overhead:  # noqa: PLR0913 the six things it depends on
+def overhead(
+    model: Architecture, engine: Engine, gpu: Gpu, split: Split, batch: Batch, *, fast_links: bool
+) -> Overhead:
     """Return the overhead of one rank."""
-    forward = _forward(model, engine, split, batch)
+    release = engine.on(gpu)
+    forward = _forward(model, release, split, batch)
     return Overhead(
-        last=max(forward, _sampler(model, engine, split, batch)),
+        last=max(forward, _sampler(model, release, split, batch)),
         before=forward,
-        graphs=_graphs(model, engine, gpu, split, batch),
-        non_torch=round(_non_torch(engine, split, fast_links=fast_links) * GIB),
+        graphs=_graphs(model, release, gpu, split, batch),
+        non_torch=round((_non_torch(release, split, fast_links=fast_links) + _HYBRID_GIB * model.hybrid) * GIB),
     )
 
 
@@ -64,17 +69,17 @@ def graph_count(gpu: Gpu, model: Architecture, batch: Batch) -> int:
     return len(sizes) + sum(size <= batch.max_num_seqs for size in sizes)
 
 
-def _forward(model: Architecture, engine: Engine, split: Split, batch: Batch) -> int:
+def _forward(model: Architecture, release: Release, split: Split, batch: Batch) -> int:
     """Return the peak of one forward pass over `tokens` tokens, in the model's dtype.
 
     Checked against Qwen2.5-1.5B on T4 (V0, 32k tokens: 2.02 GiB seen, 2.02), Llama-3.1-8B on L4 (V0: 0.22, 0.23),
     llava-mistral-7b on H100 (0.10.2: 1.97, 1.94 with the encoder's cache), Qwen2.5-0.5B (V2, 32k: 1.06, 1.05).
     """
-    widest = max((_layer_width(layer, model.hidden, split) for layer in model.layers), default=0)
-    per_token = widest + engine.release.live_hidden * model.hidden
+    widest = max((_layer_width(layer, model.hidden, split) for layer in model.distinct), default=0)
+    per_token = widest + release.live_hidden * model.hidden
     if model.multimodal:  # input embeddings and the encoder cache, as large as the batch
         per_token += 2 * model.hidden
-    peak = batch.tokens * per_token * model.element_bytes
+    peak = round(batch.tokens * per_token * model.element_bytes)
     latent = next((it for it in model.attentions if it.latent is not None), None)
     return peak + (_latent_workspace(latent, split, batch) * model.element_bytes if latent is not None else 0)
 
@@ -116,35 +121,35 @@ def _latent_workspace(it: Attention, split: Split, batch: Batch) -> int:
     return tokens * it.heads // split.tp * (it.latent.nope + it.value_size)
 
 
-def _sampler(model: Architecture, engine: Engine, split: Split, batch: Batch) -> int:
+def _sampler(model: Architecture, release: Release, split: Split, batch: Batch) -> int:
     """Return the peak of the sampler's warm-up: max_num_seqs rows of the vocabulary, not divided by TP.
 
     Checked on H100 (V1 0.10, 1,024 rows): Llama-3.1-8B 4.76 GiB seen, 4.75; Qwen3-32B 5.64, 5.63; gpt-oss 7.38, 7.39.
     The V2 runner only makes the logits: its dummy requests ask for neither top-k nor top-p.
     """
-    release = engine.release
     rows = min(batch.max_num_seqs, batch.tokens)
     kept = batch.tokens * model.hidden * model.element_bytes
     if release.runs_v2(model):
         logits = rows * model.vocab * model.element_bytes
         gathered = logits // split.tp if split.tp > 1 else 0
-        drafts = rows * batch.speculative * model.vocab * model.element_bytes
+        # A drafter scores a block of all drafts and the token before them at once (DFlash; vllm#48037).
+        drafts = rows * (1 + batch.speculative) * model.vocab * model.element_bytes if batch.speculative else 0
         return kept + max(logits + gathered, drafts)
     entries = rows * (1 + batch.speculative) * model.vocab
     scratch = min(rows, release.scratch_sms) * model.vocab * 4
     return kept + round(entries * release.logit_bytes) + scratch
 
 
-def _graphs(model: Architecture, engine: Engine, gpu: Gpu, split: Split, batch: Batch) -> int:
-    counted = engine.release.graphs
-    if batch.eager or counted == "none" or (counted == "v1" and engine.release.runs_v2(model)):
+def _graphs(model: Architecture, release: Release, gpu: Gpu, split: Split, batch: Batch) -> int:
+    counted = release.graphs
+    if batch.eager or counted == "none" or (counted == "v1" and release.runs_v2(model)):
         return 0
     layers = -(-len(model.layers) // split.pp)
     return round(graph_count(gpu, model, batch) * layers * _GRAPH_MIB * (1 << 20))
 
 
-def _non_torch(engine: Engine, split: Split, *, fast_links: bool) -> float:
-    it = engine.release.non_torch
+def _non_torch(release: Release, split: Split, *, fast_links: bool) -> float:
+    it = release.non_torch
     if split.tp == 1:
         return it.one if split.pp == 1 else it.pcie
     doublings = max(0, split.tp.bit_length() - 2)

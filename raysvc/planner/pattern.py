@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from raysvc.planner.config import Config
+from raysvc.planner.family import STATE_ONLY
 
 _WORDS = {
     "full_attention": "full",
@@ -31,7 +32,7 @@ _SWITCHED = {"qwen2", "qwen3", "qwen2_moe", "qwen3_moe"}
 
 
 class Kind(StrEnum):
-    """What a layer mixes tokens with. FEED: nothing, it is a feed-forward block of its own; BOTH: attention and state."""
+    """What a layer mixes tokens with. FEED: nothing, a feed-forward block of its own; BOTH: attention and state."""
 
     FULL = "full"
     SLIDING = "sliding"
@@ -65,7 +66,7 @@ def _from_words(config: Config, words: tuple[str, ...], count: int) -> tuple[tup
 
 def _from_rules(config: Config, count: int) -> tuple[Kind, ...]:  # noqa: PLR0911 one return a pattern
     model_type = config.model_type
-    if model_type in {"mamba", "mamba2", "falcon_mamba"}:
+    if model_type in STATE_ONLY:
         return (Kind.STATE,) * count
     if model_type == "falcon_h1":
         return (Kind.BOTH,) * count

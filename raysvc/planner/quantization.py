@@ -74,7 +74,7 @@ class Quantization:
         return next((scheme for pattern, scheme in self.targets if _matches(pattern, module)), self.scheme)
 
 
-def read_quantization(config: Config) -> Quantization:
+def read_quantization(config: Config) -> Quantization:  # noqa: PLR0911 one return a method
     """Return how the checkpoint is quantized. Raises Invalid for a method nobody here can size."""
     table = config.table("quantization_config", "compression_config")
     if not table:
@@ -92,9 +92,9 @@ def read_quantization(config: Config) -> Quantization:
     if method in {"awq", "awq-marlin", "gptq", "gptq-marlin", "auto-round", "auto-gptq"}:
         return Quantization(_grouped(config, table, method), skipped, head=bool(table.get("lm_head")))
     if method == "bitsandbytes":
-        bits = 8 if table.get("load_in_8bit") else 4
-        return Quantization(Scheme(f"bitsandbytes int{bits}", bits, 64, scale_bytes=1, capability=7.0), skipped)
-    bits = table.get("bits") or table.get("num_bits")
+        width = 8 if table.get("load_in_8bit") else 4
+        return Quantization(Scheme(f"bitsandbytes int{width}", width, 64, scale_bytes=1, capability=7.0), skipped)
+    bits: Any = table.get("bits") or table.get("num_bits")
     if isinstance(bits, int) and 1 <= bits <= 16:  # noqa: PLR2004 what a weight can have
         return Quantization(Scheme(method or f"int{bits}", bits, 128, scale_bytes=2, capability=8.0), skipped)
     raise config.invalid(f"is quantized by {method!r}, which this planner cannot size; give --weights-bytes", "model")
@@ -108,7 +108,8 @@ def _fp8(table: Mapping[str, Any]) -> Scheme:
 
 
 def _grouped(config: Config, table: Mapping[str, Any], method: str) -> Scheme:
-    bits, group = table.get("bits", table.get("w_bit", 4)), table.get("group_size", table.get("q_group_size", 128))
+    bits: Any = table.get("bits", table.get("w_bit", 4))
+    group: Any = table.get("group_size", table.get("q_group_size", 128))
     if not isinstance(bits, int) or not isinstance(group, int):
         raise config.invalid(f"has bits {bits!r} and group_size {group!r} of {method}", "quantization_config")
     name = "awq" if "awq" in method else "gptq"
@@ -165,7 +166,7 @@ def _skipped(table: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _matches(pattern: str, module: str) -> bool:
-    """Say whether a skip pattern names this module: a regular expression, a glob, a prefix or a component of its path."""
+    """Say whether a skip pattern names this module: a regular expression, a glob, a prefix or a part of its path."""
     if pattern.startswith("re:"):
         try:
             return re.match(pattern[3:], module) is not None

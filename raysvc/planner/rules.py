@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 from raysvc.planner.architecture import Architecture, Attention, State
 from raysvc.planner.catalogue import Gpu
+from raysvc.planner.family import STATE_ONLY
 from raysvc.planner.quantization import Quantization, Scheme
 from raysvc.planner.weights import VOCAB_PADDING, Split
 
-# Models whose vLLM class has no SupportsPP.
-_NO_PIPELINE = frozenset({"mamba", "mamba2", "falcon_mamba"})
 _BF16_CAPABILITY = 8.0
 _MXFP4 = "mxfp4"
 
@@ -25,8 +24,8 @@ def refusals(model: Architecture, quantization: Quantization, gpu: Gpu, split: S
 
 
 def needs_expert_parallel(model: Architecture, quantization: Quantization, split: Split) -> bool:
-    """Say whether experts must stay whole: their width divides by TP, but not their quantization blocks (MiniMax-M2)."""
-    widths = {layer.experts.width for layer in model.layers if layer.experts is not None}
+    """Say whether experts must stay whole: TP divides their width, but cuts quantization blocks (MiniMax-M2)."""
+    widths = {layer.experts.width for layer in model.distinct if layer.experts is not None}
     step = _step(quantization.scheme)
     return split.tp > 1 and step > 1 and any(width % (split.tp * step) and not width % step for width in widths)
 
@@ -40,7 +39,7 @@ def expert_growth(model: Architecture, quantization: Quantization, gpu: Gpu, spl
     """
     if quantization.scheme.name != _MXFP4 or not model.moe:
         return 1.0
-    width = max(layer.experts.width for layer in model.layers if layer.experts is not None)
+    width = max(layer.experts.width for layer in model.distinct if layer.experts is not None)
     width = width if split.expert_parallel else -(-width // split.tp)
     hidden_step, width_step = (256, 256) if gpu.vendor == "amd" else (256, 128)
     hidden = -(-model.hidden // hidden_step) * hidden_step / model.hidden
@@ -56,14 +55,14 @@ def half_precision(gpu: Gpu) -> bool:
 
 def _dimensions(model: Architecture, split: Split) -> Iterator[str]:
     tp = split.tp
-    for it in set(model.attentions):
+    for it in model.attentions:
         yield from _heads(it, tp)
-    for state in {layer.state for layer in model.layers if layer.state is not None}:
+    for state in [layer.state for layer in model.distinct if layer.state is not None]:
         yield from _state(state, tp)
     padded = -(-model.vocab // VOCAB_PADDING) * VOCAB_PADDING
     if padded % tp:
         yield f"tensor_parallel {tp} does not divide the vocabulary of {padded} rows"
-    for layer in model.layers:
+    for layer in model.distinct:
         if layer.mlp is not None and layer.mlp.width % tp:
             yield f"tensor_parallel {tp} does not divide the MLP width {layer.mlp.width}"
         experts = layer.experts
@@ -79,7 +78,7 @@ def _heads(it: Attention, tp: int) -> Iterator[str]:
 
 
 def _state(it: State, tp: int) -> Iterator[str]:
-    if it.inner % tp or it.heads % tp and it.heads > 1:
+    if it.inner % tp or (it.heads % tp and it.heads > 1):
         yield f"tensor_parallel {tp} does not divide {it.heads} state heads of width {it.inner}"
     elif it.kind == "gdn" and it.groups % tp:
         yield f"tensor_parallel {tp} does not divide {it.groups} linear-attention key heads"
@@ -94,7 +93,11 @@ def _quantized(model: Architecture, quantization: Quantization, split: Split) ->
         return
     name = quantization.scheme.name
     for index, layer in enumerate(model.layers):
-        if layer.mlp is not None and _cuts(layer.mlp.width, tp, step) and _applies(quantization, index, "mlp.down_proj"):
+        if (
+            layer.mlp is not None
+            and _cuts(layer.mlp.width, tp, step)
+            and _applies(quantization, index, "mlp.down_proj")
+        ):
             yield f"tensor_parallel {tp} cuts through {name} blocks of {step} in an MLP of width {layer.mlp.width}"
         experts = layer.experts
         if experts is not None and _cuts(experts.width, tp, step) and not split.expert_parallel:
@@ -128,5 +131,5 @@ def _hardware(quantization: Quantization, gpu: Gpu) -> Iterator[str]:
 def _pipeline(model: Architecture, split: Split) -> Iterator[str]:
     if split.pp > len(model.layers):
         yield f"pipeline_parallel {split.pp} exceeds {len(model.layers)} layers"
-    elif split.pp > 1 and model.model_type in _NO_PIPELINE:
+    elif split.pp > 1 and model.model_type in STATE_ONLY:
         yield f"{model.model_type} has no pipeline parallelism in vLLM"

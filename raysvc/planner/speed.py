@@ -1,4 +1,4 @@
-"""How fast, from first principles: a decode step reads weights and cache, a prompt is computed, a start loads and compiles.
+"""How fast, from first principles: a step reads weights and cache, a prompt is computed, a start loads and compiles.
 
 Estimates, to rank hardware and to price a token before anything runs; never to be shown as measured. The efficiencies
 are what vLLM reaches in public benchmarks (AI Runway and aiconfigurator use 0.75–0.8 of the memory bandwidth).
@@ -18,6 +18,8 @@ _LINK_S = {True: 15e-6, False: 40e-6}  # one all-reduce: NVLink, PCIe
 _PCIE_GB_S = 25.0
 _PIPELINE = 0.8  # bubbles
 _FIRST_TOKEN_S = 0.02
+_PACKED_BITS = 12  # fewer on average: the products run on 8-bit units where there are any
+_FP8_CAPABILITY = 8.9
 
 # Seconds and GB/s of a start. Llama-3.1-8B on L40S, vLLM 0.9: 94 s imports and initialisation, 61 s download, 33 s
 # weights, 52 s compile, 54 s graphs; 82 s in all with caches (tensorfuse.io, 2025-09-01). H100 logs of 2026 load
@@ -31,8 +33,19 @@ _GRAPH_LAYER_S = 0.012
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """Where a replica runs. `token_bytes`: one token's cache on one rank; `eager`: without CUDA graphs."""
+
+    gpu: Gpu
+    split: Split
+    token_bytes: int
+    fast_links: bool
+    eager: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked of one replica: this many sequences at once, each of a prompt and an answer."""
+    """What is asked of a replica: sequences at once, each a prompt and an answer."""
 
     sequences: int
     prompt: int
@@ -41,28 +54,28 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Generated tokens per second of one replica with `sequences` at once, and the wait for one prompt's first token."""
+    """Generated tokens per second of a replica with `sequences` at once, and the wait for a prompt's first token."""
 
     tokens_per_second: float
     ttft_s: float
     sequences: int
 
 
-def estimate_speed(  # noqa: PLR0913 the six things it depends on
-    model: Architecture, weights: Weights, gpu: Gpu, split: Split, load: Load, *, token_bytes: int, fast_links: bool, eager: bool
-) -> Speed:
-    """Return a roofline estimate; `token_bytes` is the cache of one token on one rank."""
+def estimate_speed(model: Architecture, weights: Weights, site: Site, load: Load) -> Speed:
+    """Return a roofline estimate of one replica."""
+    gpu, split = site.gpu, site.split
     ranks = split.tp * split.pp
     dense = weights.layer_bytes(experts=False)
     routed = weights.layer_bytes(experts=True)
     active = dense + routed * _share(model, 1)
     bits = 8 * (dense + routed) / max(1, weights.parameters)
-    flops = (gpu.tflops_8bit if bits < 12 and gpu.capability >= 8.9 else gpu.tflops) * 1e12 * _COMPUTE * ranks  # noqa: PLR2004 FP8 units
+    eight = bits < _PACKED_BITS and gpu.capability >= _FP8_CAPABILITY
+    flops = (gpu.tflops_8bit if eight else gpu.tflops) * 1e12 * _COMPUTE * ranks
     parameters = active * 8 / max(bits, 1)
     context = load.prompt + load.output // 2
-    read = (dense + routed * _share(model, load.sequences)) / ranks + load.sequences * context * token_bytes
-    links = len(model.layers) * 2 * _link_s(model, gpu, split, load.sequences, fast_links=fast_links)
-    fixed = _STEP_S + (len(model.layers) * _EAGER_LAYER_S if eager else 0)
+    read = (dense + routed * _share(model, load.sequences)) / ranks + load.sequences * context * site.token_bytes
+    links = len(model.layers) * 2 * _link_s(model, gpu, split, load.sequences, fast_links=site.fast_links)
+    fixed = _STEP_S + (len(model.layers) * _EAGER_LAYER_S if site.eager else 0)
     compute = 2 * parameters * load.sequences / flops
     step = max(read / (gpu.hbm_gb_s * 1e9 * _READ), compute) + links + fixed
     step /= _PIPELINE if split.pp > 1 else 1.0

@@ -16,7 +16,7 @@ _MOST_NODES = 4
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """GPUs of one kind. `machine_usd`: a whole machine is rented; `gpu_usd`: GPUs are paid for one by one, USD per hour."""
+    """GPUs of one kind. USD an hour: `machine_usd` where whole machines are rented, `gpu_usd` where single GPUs are."""
 
     gpu: Gpu
     per_node: int
@@ -66,7 +66,7 @@ def splits(request: PlanRequest, target: Target, model: Architecture) -> tuple[S
     room = request.gpus or target.per_node * target.nodes
     node = min(target.per_node, room)
     tps = (request.tensor_parallel,) if request.tensor_parallel else _tensor_sizes(node, model)
-    found = [Split(tp, pp) for tp in tps for pp in _stages(request, target, tp, room)]
+    found = [Split(tp, pp) for tp in tps for pp in _stages(request, tp, room)]
     return tuple(sorted(found, key=lambda split: (split.tp * split.pp, split.pp)))
 
 
@@ -78,15 +78,13 @@ def _tensor_sizes(node: int, model: Architecture) -> tuple[int, ...]:
     return tuple(sorted(sizes & whole or sizes))
 
 
-def _stages(request: PlanRequest, target: Target, tp: int, room: int) -> Iterator[int]:
+def _stages(request: PlanRequest, tp: int, room: int) -> Iterator[int]:
     if request.pipeline_parallel is not None:
         yield request.pipeline_parallel
         return
     yield 1
     if request.gpus is not None and room % tp == 0 and room > tp:
         yield room // tp  # all the GPUs that were named, as stages
-    elif target.nodes > 1 and tp == target.per_node:
-        yield from range(2, min(target.nodes, _MOST_NODES) + 1)
 
 
 def _bare(request: PlanRequest, catalogue: Catalogue, gpu: Gpu) -> Target:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from raysvc.planner.architecture import Architecture, stage_layers
+from raysvc.planner.architecture import EMBED, HEAD, Architecture, stage_layers
 
 VOCAB_PADDING = 64  # vllm/model_executor/layers/vocab_parallel_embedding.py DEFAULT_VOCAB_PADDING_SIZE
 
@@ -23,9 +23,6 @@ class Shard(StrEnum):
     HEADS = "heads"  # key/value heads, and Mamba's groups: `rows` of them, repeated where there are more ranks
     VOCAB = "vocab"  # `rows` of the vocabulary
     EXPERT = "expert"
-
-
-EMBED, HEAD, BESIDE = -1, -2, -3  # places that are no layer: first stage, last stage, encoders (first stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +57,17 @@ class Weights:
         """Return the bytes on one rank of each pipeline stage.
 
         `expert_growth` is what a kernel's padding adds to expert matrices (1.0: nothing). Tied embeddings stand on
-        the last stage a second time, since it computes the logits.
+        the last stage a second time, since it computes the logits; some classes keep embeddings and head everywhere.
         """
         totals = [0.0] * split.pp
-        owner = {layer: stage for stage, layers in enumerate(stage_layers(len(model.layers), split.pp)) for layer in layers}
+        owner = {
+            layer: stage for stage, layers in enumerate(stage_layers(len(model.layers), split.pp)) for layer in layers
+        }
         for part in self.parts:
             nbytes = _on_rank(part, split.tp) * (expert_growth if part.shard is Shard.EXPERT else 1.0)
+            if part.place in model.repeated:
+                totals = [total + nbytes for total in totals]
+                continue
             stage = split.pp - 1 if part.place == HEAD else owner.get(part.place, 0)
             totals[stage] += nbytes
             if part.place == EMBED and model.tied and split.pp > 1:
@@ -80,7 +82,7 @@ class Weights:
 
 
 def _on_rank(part: Part, tp: int) -> float:
-    if part.shard is Shard.COPY or tp == 1 and part.shard is not Shard.VOCAB:
+    if part.shard is Shard.COPY or (tp == 1 and part.shard is not Shard.VOCAB):
         return part.nbytes
     if part.shard is Shard.HEADS:
         return part.nbytes * max(1, part.rows // tp) / part.rows

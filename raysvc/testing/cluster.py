@@ -1,7 +1,7 @@
 """A Ray cluster in memory, as far as jobs can see one: what has happened by now is worked out when somebody looks."""
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -65,10 +65,12 @@ class FakeRay:
     startup_s: float = 0.0
     lost: float = 0.0
     lives: dict[str, Life] = field(default_factory=dict)
-    past: list[Life] = field(default_factory=list)
+    # By uid: how many attempts have begun, and how many were alive at one moment, at most.
     begun: Counter[str] = field(default_factory=Counter)
+    most_alive: Counter[str] = field(default_factory=Counter)
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
     files: dict[str, dict[str, tuple[bytes, datetime]]] = field(default_factory=dict)
+    _names: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _arrivals: list[tuple[datetime, Job, Run]] = field(default_factory=list)
 
     def advance(self) -> datetime:
@@ -107,6 +109,9 @@ class FakeRay:
         )
         self.lives[ref.name] = Life(ref, at, runs_from, ends, end, run)
         self.begun[ref.uid] += 1
+        self._names[ref.uid].add(ref.name)
+        alive = sum(not self.lives[name].over(at) for name in self._names[ref.uid])
+        self.most_alive[ref.uid] = max(self.most_alive[ref.uid], alive)
         self.files.setdefault(ref.uid, {}).update({name: (data, at) for name, data in run.files.items()})
 
     def stop(self, ref: JobRef) -> None:
@@ -116,34 +121,19 @@ class FakeRay:
 
     def delete(self, ref: JobRef) -> None:
         self.stop(ref)
-        if life := self.lives.pop(ref.name, None):
-            self.past.append(life)
+        self.lives.pop(ref.name, None)
+        self._names[ref.uid].discard(ref.name)
 
     def lose_all(self) -> None:
         """Forget every job, running or not, as when a head is started anew."""
-        now = self.advance()
-        self.past += [life.cut(now, life.end) for life in self.lives.values()]
+        self.advance()
         self.lives.clear()
+        self._names.clear()
 
     def alive(self) -> list[JobRef]:
         """Return the attempts that occupy the cluster now."""
         now = self.advance()
         return [life.ref for life in self.lives.values() if not life.over(now)]
-
-    def most_alive(self, uid: str) -> int:
-        """Return how many attempts of a job were alive at one moment, at most, since the beginning."""
-        now = self.advance()
-        changes = []
-        for life in (*self.past, *self.lives.values()):
-            if life.ref.uid == uid:
-                changes.append((life.began, 1))
-                changes += [(life.ends, -1)] if life.ends is not None and life.ends <= now else []
-        most = alive = 0
-        # At one instant, ends (-1) come before beginnings: an attempt that follows at once does not overlap.
-        for _, change in sorted(changes):
-            alive += change
-            most = max(most, alive)
-        return most
 
 
 def _outcome(job: Job, run: Run) -> Outcome:

@@ -180,6 +180,6 @@ async def test_the_api_page_opens_an_operation(page: Page, site: Site) -> None:
     assert site.url
     await page.goto("/docs")
     operation = page.locator("details").filter(has_text="Submit a job").first
-    await expect(operation.get_by_text("Idempotency-Key")).not_to_be_visible()
+    await expect(operation.get_by_text("Idempotency-Key", exact=True)).not_to_be_visible()
     await operation.locator("summary").click()
-    await expect(operation.get_by_text("Idempotency-Key")).to_be_visible()
+    await expect(operation.get_by_text("Idempotency-Key", exact=True)).to_be_visible()

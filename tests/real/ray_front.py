@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import httpx
 from cryptography.fernet import Fernet
 from uvicorn.loops.auto import auto_loop_factory
 
@@ -23,7 +24,7 @@ from raysvc.control.ids import RandomIds
 from raysvc.control.platform import Parts, Platform, ensure_project
 from raysvc.control.vault import Vault
 from raysvc.domain.project import Role
-from raysvc.ports import Backend
+from raysvc.ports import Backend, Clock, Materials
 from raysvc.testing.backend import FakeBackend
 from raysvc.testing.store import MemoryStore
 
@@ -33,11 +34,11 @@ TOKEN = "raysvc_test_token"
 
 
 class Front:
-    """Serves from a thread of its own until the `with` is over. `backend`: one that is really there, or the fake."""
+    """Serves from a thread of its own until the `with` is over, on the fake backend or another one."""
 
-    def __init__(self, folder: Path, backend: Backend | None = None) -> None:
+    def __init__(self, folder: Path, backend: Callable[[Materials, Clock], Backend] | None = None) -> None:
         self._folder = folder
-        self._given = backend
+        self._make_backend = backend or (lambda materials, clock: FakeBackend(clock, materials))
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="front", daemon=True)
         self._error: BaseException | None = None
@@ -80,6 +81,12 @@ class Front:
         program = Path(sys.executable).with_name("ray")
         return run([str(program), *arguments], {**self.environment, **environment})
 
+    def submit(self, entrypoint: str, job_id: str, project: str = "default") -> None:
+        """Submit a job as Ray's client does. Its command quotes what a shell would read, so this is for scripts."""
+        body = {"entrypoint": entrypoint, "submission_id": job_id}
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        httpx.post(f"{self.url}/p/{project}/api/jobs/", json=body, headers=headers).raise_for_status()
+
     def _serve(self) -> None:
         try:
             with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
@@ -111,12 +118,11 @@ class Front:
         spool = self._folder / "spool"
         spool.mkdir()
         vault = Vault(Fernet.generate_key(), store.secrets, store.packages, blobs, clock)
-        backend = self._given or FakeBackend(clock, vault)
         return Platform(
             Parts(
                 store=store,
                 blobs=blobs,
-                backend=backend,
+                backend=self._make_backend(vault, clock),
                 vault=vault,
                 clock=clock,
                 ids=RandomIds(),

@@ -37,9 +37,9 @@ def test_a_jobs_whole_life_through_the_sdk_and_the_command(version: str, front: 
     # Before 2.52 there are no token variables: headers are the only way.
     headers = {"RAY_JOB_HEADERS": json.dumps({"Authorization": f"Bearer {TOKEN}"})}
     command = [str(python.with_name("ray")), "job", "submit", "--working-dir", str(tmp_path / "code"), "--"]
-    told = run([*command, "echo", f"from the command of {version}"], {**environment, **headers})
+    told = run([*command, "echo", f"said-by-{version}"], {**environment, **headers})
     assert told.returncode == 0, told.stdout
-    assert f"from the command of {version}" in told.stdout
+    assert f"said-by-{version}\n" in told.stdout
     assert "succeeded" in told.stdout
     failed = run([*command, "exit", "4"], {**environment, **headers})
     assert failed.returncode == 1, failed.stdout

@@ -30,47 +30,45 @@ def test_submit_uploads_tails_and_tells_the_end(front: Front, tmp_path: Path) ->
     (tmp_path / "train.py").write_text("print('hi')")
     options = ("--working-dir", str(tmp_path), "--metadata-json", '{"raysvc.priority": "5"}')
     more = ("--runtime-env-json", '{"env_vars": {"A": "from the environment"}}', "--entrypoint-num-cpus", "0.5")
-    told = front.ray("job", "submit", *options, *more, "--", "echo", "hello", ";", "sleep", "1", ";", "printenv", "A")
+    told = front.ray("job", "submit", *options, *more, "--", "printenv", "A")
     assert told.returncode == 0, told.stdout
     assert "Uploading package" in told.stdout
-    assert "hello\nfrom the environment\n" in told.stdout
+    assert "from the environment\n" in told.stdout
     assert "close code 1000" in told.stdout
     assert "succeeded" in told.stdout
 
 
 def test_a_failed_job_is_exit_code_1_with_its_reason(front: Front) -> None:
-    told = front.ray("job", "submit", "--", "echo", "no", ";", "exit", "3")
+    told = front.ray("job", "submit", "--", "no-such-program")
     assert told.returncode == 1
-    assert "no\n" in told.stdout
-    assert "Status message: The entrypoint failed" in told.stdout
+    assert "no-such-program: not found\n" in told.stdout
+    assert "Status message: The entrypoint does not exist" in told.stdout
 
 
-def test_the_other_commands(front: Front) -> None:
+def test_a_job_is_stopped_and_deleted(front: Front) -> None:
     submit = ("job", "submit", "--no-wait", "--submission-id", "cli-1", "--")
     assert "'cli-1' submitted successfully" in front.ray(*submit, "sleep", "infinity").stdout
     again = front.ray(*submit, "true")
     assert again.returncode != 0
     assert "Please use a different submission_id." in again.stdout
-    assert "cli-1" in front.ray("job", "list").stdout
     busy = front.ray("job", "delete", "cli-1")
     assert busy.returncode != 0
     assert "is in a non-terminal state" in busy.stdout
     stopped = front.ray("job", "stop", "cli-1")
     assert "was stopped" in stopped.stdout, stopped.stdout
-    assert "stopped" in front.ray("job", "status", "cli-1").stdout
     assert "deleted successfully" in front.ray("job", "delete", "cli-1").stdout
     gone = front.ray("job", "status", "cli-1")
     assert gone.returncode != 0
     assert "Job cli-1 does not exist" in gone.stdout
 
 
-def test_logs_are_read_and_followed_while_the_job_runs(front: Front) -> None:
-    front.ray("job", "submit", "--no-wait", "--submission-id", "log-1", "--", "echo", "one", ";", "sleep", "4")
+def test_logs_are_followed_while_the_job_runs_and_read_after(front: Front) -> None:
+    front.submit("echo one; sleep 8; echo two", "log-1")
     followed = front.ray("job", "logs", "-f", "log-1")
     assert followed.returncode == 0
-    assert "one\n" in followed.stdout
+    assert "one\ntwo\n" in followed.stdout
     assert "succeeded" in followed.stdout
-    assert "one\n" in front.ray("job", "logs", "log-1").stdout
+    assert "one\ntwo\n" in front.ray("job", "logs", "log-1").stdout
 
 
 def test_headers_in_place_of_token_variables(front: Front) -> None:
@@ -87,9 +85,9 @@ def test_headers_in_place_of_token_variables(front: Front) -> None:
 
 def test_a_project_has_a_base_of_its_own(front: Front) -> None:
     base = f"{front.url}/p/team-a"
-    told = front.ray("job", "submit", "--submission-id", "in-a", "--", "echo", "of team a", RAY_ADDRESS=base)
+    told = front.ray("job", "submit", "--submission-id", "in-a", "--", "echo", "of-team-a", RAY_ADDRESS=base)
     assert told.returncode == 0, told.stdout
-    assert "of team a\n" in told.stdout
+    assert "of-team-a\n" in told.stdout
     assert "Job in-a does not exist" in front.ray("job", "status", "in-a").stdout
     member = front.token(Role.MEMBER, "team-a")
     assert "in-a" in front.ray("job", "list", RAY_AUTH_TOKEN=member).stdout
@@ -108,8 +106,8 @@ def test_a_bad_submission_is_told_in_our_words(front: Front) -> None:
 
 def test_a_tail_that_the_server_cuts_is_no_success(tmp_path: Path) -> None:
     with Front(tmp_path) as front:
-        program = str(Path(sys.executable).with_name("ray"))
-        command = [program, "job", "submit", "--", "echo", "begun", ";", "sleep", "infinity"]
+        front.submit("echo begun; sleep infinity", "cut")
+        command = [str(Path(sys.executable).with_name("ray")), "job", "logs", "-f", "cut"]
         with started(command, {**front.environment, "PYTHONUNBUFFERED": "1"}) as client:
             assert client.stdout is not None
             seen = ""

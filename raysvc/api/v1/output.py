@@ -26,7 +26,7 @@ router = APIRouter(tags=["output"], dependencies=[Depends(known_query)])
 
 # What a browser must never take for a page of ours: these bytes are the users'.
 _INERT = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache-Control": "no-store"}
-_SSE = {"text/event-stream": {"schema": {"type": "string"}}}
+_SSE: dict[str, Any] = {"text/event-stream": {}}
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _LAST_ID = {
     "name": "Last-Event-ID",

@@ -7,7 +7,7 @@ import subprocess
 import psutil
 import structlog
 
-from raysvc.backends.local.session import Session, Source, connect
+from raysvc.backends.local.session import Session, Source
 from raysvc.domain.cluster import ClusterPhase
 from raysvc.domain.reason import Reason, ReasonCode, reason
 from raysvc.errors import RaysvcError, Unavailable
@@ -88,8 +88,10 @@ class Supervisor:
             try:
                 async with asyncio.timeout(_PROBE_TIMEOUT_S):
                     await session.api.nodes()
-                    if self.phase is not ClusterPhase.READY and (await connect(session.api)).name != session.name:
-                        return "Ray was started anew"
+                    if self.phase is not ClusterPhase.READY:
+                        version = await session.api.version()
+                        if version.get("session_name") != session.name:
+                            return "Ray was started anew"
             except (Unavailable, TimeoutError) as error:
                 silent = loop.time() - answered
                 text = str(error) or "Ray does not answer"

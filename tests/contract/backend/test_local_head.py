@@ -160,64 +160,51 @@ async def test_a_head_that_loses_a_part_is_replaced_and_leaves_nothing(tmp_path:
     async with running(LocalConfig(data_dir=tmp_path, unhealthy_after_s=4)) as lab:
         backend = lab.backend
         assert isinstance(backend, LocalBackend)
-        for name, number in (
-            ("gcs_server", signal.SIGKILL),
-            ("init.py", signal.SIGKILL),
-            ("dashboard.py", signal.SIGSTOP),
-        ):
+        for name, number in (("gcs_server", signal.SIGKILL), ("dashboard.py", signal.SIGSTOP)):
             job = await seen_running(lab, f"echo last words; {mark}")
-            old = tree(tmp_path)
+            before = tree(tmp_path)
             part(tmp_path, name).send_signal(number)
             cluster = await phase(backend, lambda cluster: cluster.phase is not ClusterPhase.READY, 30)
             assert cluster.reason
             assert (await backend.jobs.observe(ref_of(job))).seen is Seen.UNKNOWN
             await ready(backend)
-            assert tree(tmp_path)[0] not in old
-            assert await left(old) == [], name
+            assert tree(tmp_path)[0] not in before
+            assert await left(before) == [], name
             assert (await backend.jobs.observe(ref_of(job))).seen is Seen.ABSENT
             assert b"last words\n" in await lab.log(ref_of(job))
             assert not having(mark)
+        await seen_running(lab, mark)
+        before = tree(tmp_path)
+        before[0].kill()
+        await phase(backend, lambda cluster: cluster.phase is ClusterPhase.STARTING, 30)
+        assert await left(before) == []
+        # And so to the end, while the next one is still starting.
 
 
 async def test_close_ends_even_what_hides(tmp_path: Path, mark: str) -> None:
-    """A long path, a port that is taken, and a daemon without environment, session or parent of Ray's."""
-    data_dir = tmp_path / ("long-" * 20)
-    data_dir.mkdir(mode=0o700)
+    """After a long path, a port that was taken, a change of servers, and with a daemon that shook off all of Ray."""
+    config = LocalConfig(data_dir=tmp_path / ("long-" * 20))
+    config.data_dir.mkdir(mode=0o700)
+    clock, materials = SystemClock(), MemoryMaterials()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = iter([taken.getsockname()[1]])
-        clock = SystemClock()
-        backend = LocalBackend(
-            LocalConfig(data_dir=data_dir), MemoryMaterials(), clock, choose_port=lambda: next(ports, free_port())
-        )
-        await backend.start()
-        await phase(backend, lambda cluster: cluster.reason is not None and "ended before" in cluster.reason.message)
-        await ready(backend)
-    lab = Lab(backend, clock, MemoryMaterials(), asyncio.sleep)
-    job = lab.job(f"(setsid env -i {mark} &) ; echo started")
-    assert (await lab.run(job)).seen is Seen.SUCCEEDED
-    assert having(mark)
-    state = HeadFiles(data_dir).read()
+        first = LocalBackend(config, materials, clock, choose_port=lambda: next(ports, free_port()))
+        await first.start()
+        await phase(first, lambda cluster: cluster.reason is not None and "ended before" in cluster.reason.message)
+        await ready(first)
+    lab = Lab(first, clock, materials, asyncio.sleep)
+    assert (await lab.run(lab.job(f"(setsid env -i {mark} &) ; echo started"))).seen is Seen.SUCCEEDED
+    state = HeadFiles(config.data_dir).read()
     assert state
     assert state.base in links()
-    processes = tree(data_dir)
-    assert listening(processes) == {"127.0.0.1"}
-    await backend.close()
-    await backend.close()
-    assert await left(processes) == []
-    assert state.base not in links()
-
-
-async def test_a_head_can_be_left_running_and_taken_up_again(tmp_path: Path) -> None:
-    config = LocalConfig(data_dir=tmp_path)
-    first = LocalBackend(config, MemoryMaterials(), SystemClock())
-    await first.start()
-    await ready(first)
+    before = tree(config.data_dir)
     await first.close(leave_running=True)
-    before = tree(tmp_path)
-    assert before
+    assert having(mark)
     async with running(config):
-        assert tree(tmp_path)[0] == before[0]
+        assert tree(config.data_dir)[0] == before[0]
+        assert listening(before) == {"127.0.0.1"}
     assert await left(before) == []
+    assert state.base not in links()
 
 
 async def test_a_ray_that_runs_already_is_used_and_left_alone(local: Lab, tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ print("nested", ray.get(read.options(runtime_env={{"env_vars": {{"MORE": "1"}}}}
     for file in (local_dir / "work" / "ray").rglob("logs/**/*"):
         assert not file.is_file() or b"second line" not in file.read_bytes(), file
     await local.backend.jobs.delete(ref_of(job))
-    assert not list((local_dir / "work" / "secrets").iterdir())
+    assert not list((local_dir / "work" / "secrets").glob(f"{ref_of(job).name}*"))
 
 
 # --- what a job may not

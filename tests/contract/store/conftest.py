@@ -11,6 +11,9 @@ from raysvc.testing.clock import FakeClock
 from raysvc.testing.store import MemoryStore
 from tests.contract.store.database import empty
 from tests.postgres import PostgresServer
+from tests.small_disk import small_disk
+
+__all__ = ["small_disk"]
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +65,18 @@ def _url(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> str:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database."""
     return _url(request, tmp_path, request.param)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def blank(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without a schema."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/blank.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

@@ -156,7 +156,7 @@ async def test_any_filters_together_find_what_each_would_leave(
     store: Store, monkeypatch: pytest.MonkeyPatch, rare: int
 ) -> None:
     monkeypatch.setattr("raysvc.store.job_find._RARE", rare)
-    chance = random.Random(3)
+    chance = random.Random(3)  # noqa: S311 a repeatable mixture
     jobs = []
     for number in range(60):
         job = await added(

@@ -1,6 +1,7 @@
 """Jobs: kept, found by their names, changed by compare-and-set, pruned."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from raysvc.errors import AlreadyExists, NotFound, StaleVersion
 from raysvc.ports import Store
 from tests.contract.store.make import added, moved, new, saved, seconds
 
-FULL = {
+FULL: dict[str, Any] = {
     "name": "train ✓",
     "runtime_env": {"env_vars": {"TEXT": "a\x00b 'quoted' \\ ✓"}, "pip": ["torch"], "n": 1.5, "none": None},
     "metadata": {"k": "v"},

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.api_v1.world import World
 
 OK = {"entrypoint": "true"}
+HUGE = {"resources": {"cpus": 1e12}, "scale": {"want": 1000, "max": 1000}}
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,10 @@ OK = {"entrypoint": "true"}
         ({"spec": OK, "projekt": "x"}, "projekt", "There may be: spec, id"),
         ({"spec": {**OK, "resources": {"cpu": 1}}}, "spec.resources.cpu", "did you mean 'cpus'?"),
         ({"spec": {**OK, "resources": {"cpus": -1}}}, "spec.resources.cpus", "greater than or equal to 0"),
+        ({"spec": {**OK, "resources": {"cpus": True}}}, "spec.resources.cpus", "valid number"),
+        ({"spec": {**OK, "priority": "5"}}, "spec.priority", "valid integer"),
+        ({"spec": {**OK, "resources": {"memory": 10**30}}}, "spec.resources.memory", "less than or equal to"),
+        ({"spec": {**OK, "shape": {"workers": [HUGE, HUGE]}}}, "spec", "more than any cluster"),
         ({"spec": {**OK, "resources": {"cpus": "many"}}}, "spec.resources.cpus", "valid number"),
         ({"spec": {**OK, "code": {"kind": "payload", "nmae": "x"}}}, "spec.code.nmae", "did you mean 'name'?"),
         ({"spec": {**OK, "code": {"kind": "floppy"}}}, "spec.code", "'payload', 'image', 'archive'"),
@@ -34,9 +39,9 @@ OK = {"entrypoint": "true"}
         ({"spec": OK, "id": ""}, "id", "letters, digits"),
         ({"spec": OK, "id": "ü"}, "id", "letters, digits"),
         ({"spec": OK, "id": "-rf"}, "id", "letters, digits"),
-        ({"spec": "x"}, "spec", "valid dictionary"),
-        ([], "body", "valid dictionary"),
-        ("x", "body", "valid dictionary"),
+        ({"spec": "x"}, "spec", "should be an object"),
+        ([], "body", "should be an object"),
+        ("x", "body", "should be an object"),
         (None, "body", "is empty"),
     ],
 )

@@ -50,7 +50,8 @@ class World(RayWorld):
         self, method: str, path: str, *, as_: Mapping[str, str] | None = None, **options: Any
     ) -> httpx.Response:
         """Send a request. `as_`: the headers that say who asks; an empty mapping asks as nobody."""
-        headers = {**(await self.headers() if as_ is None else as_), **options.pop("headers", {})}
+        headers = httpx.Headers(dict(await self.headers() if as_ is None else as_))
+        headers.update(options.pop("headers", {}))
         transport = httpx.ASGITransport(app=self.front, client=("127.0.0.1", 50000))
         async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
             return await client.request(method, path, headers=headers, **options)

@@ -104,13 +104,16 @@ def test_a_prompt_does_not_echo(site: "Site") -> None:
         start_new_session=True,
     ) as process:
         os.close(terminal)
-        seen = b""
-        while b"Value of TYPED" not in seen:
-            seen += os.read(control, 1024)
-        os.write(control, b"typed-in\n")
-        out, _ = process.communicate(timeout=60)
-    os.set_blocking(control, False)
-    with contextlib.suppress(OSError):  # nothing more, and the other end is closed
+        try:
+            seen = b""
+            while b"Value of TYPED: " not in seen:  # the space comes once the echo is off
+                seen += os.read(control, 1024)
+            os.write(control, b"typed-in\n")
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    with contextlib.suppress(OSError):  # the other end is closed
+        os.set_blocking(control, False)
         seen += os.read(control, 4096)
     os.close(control)
     assert out == b"TYPED\n"

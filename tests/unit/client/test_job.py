@@ -12,7 +12,7 @@ import pytest
 
 from raysvc.client.client import Client
 from raysvc.client.sse import events
-from raysvc.domain.job import JobPhase, JobSpec
+from raysvc.domain.job import JobPhase, JobSpec, PayloadCode
 from raysvc.errors import Invalid, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -139,6 +139,16 @@ def test_a_local_folder_is_uploaded_once(server: "Scripted", client: Client, job
     server.says(server.raw(b""), accepted)
     client.jobs.submit(spec, folder=tmp_path)
     assert [asked.method for asked in server.asked] == ["GET", "POST"]
+
+
+@pytest.mark.parametrize("code", [PayloadCode(name="train_lm"), {"kind": "payload", "name": "train_lm"}])
+def test_code_is_sent_with_its_kind(server: "Scripted", client: Client, job_json: Make, code: Any) -> None:
+    server.says({**job_json(), "warnings": []})
+    client.jobs.submit(JobSpec(entrypoint="x", code=code), priority=1)
+    client.jobs.submit(entrypoint="x", code=code)
+    for asked in server.asked:
+        assert asked.json["spec"]["code"] == {"kind": "payload", "name": "train_lm"}
+    assert server.asked[0].json["spec"]["priority"] == 1
 
 
 def test_a_preview_uploads_nothing(server: "Scripted", client: Client, job_json: Make, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from raysvc.payload import working_dir
 
@@ -14,6 +15,7 @@ from train_lm.data import Prepared, prepare
 from train_lm.options import parser, settings
 from train_lm.settings import Settings
 
+torch.set_num_threads(1)  # as a worker of one CPU has; more would only wait for one another on models this small
 TINY = ["--layers", "2", "--width", "64", "--heads", "2", "--kv-heads", "1", "--context", "32"]
 
 

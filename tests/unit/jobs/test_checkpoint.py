@@ -47,9 +47,7 @@ def test_the_last_ones_are_kept(tmp_path: Path, store: Checkpoints) -> None:
 
 
 @pytest.mark.parametrize("harm", ["truncate", "flip", "no manifest", "bad manifest", "no state", "empty"])
-def test_a_damaged_checkpoint_is_skipped_and_named(
-    tmp_path: Path, store: Checkpoints, said: list[str], harm: str
-) -> None:
+def test_a_damaged_checkpoint_is_skipped_and_named(store: Checkpoints, said: list[str], harm: str) -> None:
     store.save(1, STATE, {})
     folder = store.save(2, STATE, {})
     state, manifest = folder / "state.pt", folder / "manifest.json"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from train_lm import randomness
 from train_lm.checkpoint import Checkpoints
 from train_lm.data import Prepared
 from train_lm.errors import UsageProblem
@@ -54,7 +55,7 @@ def test_it_learns(run: Any, tiny: Make) -> None:
     outcome, lines = run(tiny(*OPTIONS, "--learning-rate", "0.01"), "a")
     assert outcome == Outcome(STEPS, lines[STEPS]["loss"], lines[STEPS]["eval_loss"], stopped=False)
     assert lines[1]["loss"] == pytest.approx(6.24, abs=0.1)  # ln 512: it knows nothing yet
-    assert lines[STEPS]["loss"] < lines[1]["loss"] - 0.5
+    assert lines[STEPS]["loss"] < lines[1]["loss"] - 0.3
     assert lines[6]["eval_loss"] > lines[STEPS]["eval_loss"]
     assert [lines[step]["total_steps"] for step in lines] == [STEPS] * STEPS
 
@@ -79,13 +80,16 @@ def test_a_run_that_crashed_ends_as_one_that_did_not(run: Any, tiny: Make, tmp_p
         torch.testing.assert_close(weight, other["model"][name], rtol=0, atol=1e-6)
 
 
-def test_without_its_generators_a_resumed_run_would_end_elsewhere(run: Any, tiny: Make, tmp_path: Path) -> None:
-    """That the test above can fail: dropout does draw, and the states that are kept are what makes it exact."""
-    _, straight = run(tiny(*OPTIONS, "--dropout", "0.2"), "straight")
-    _, other = run(tiny(*OPTIONS, "--dropout", "0.2", "--seed", "0", "--final-learning-rate", "0.1"), "again")
-    assert losses(straight) == pytest.approx(losses(other))
-    _, none = run(tiny(*OPTIONS, "--dropout", "0"), "none")
-    assert losses(straight) != pytest.approx(losses(none))
+def test_without_its_generators_it_would_end_elsewhere(run: Any, tiny: Make, tmp_path: Path) -> None:
+    """So the test above would fail if they were not kept."""
+    settings = tiny(*OPTIONS, "--dropout", "0.2")
+    _, straight = run(settings, "straight")
+    with pytest.raises(Crash):
+        run(settings, "crashed", crash_at=6)
+    forgetful = {**state(tmp_path, "crashed"), "generators": [randomness.state()]}
+    Checkpoints(tmp_path / "crashed").save(4, forgetful, settings.as_dict())
+    _, rest = run(settings, "crashed")
+    assert abs(rest[STEPS]["loss"] - straight[STEPS]["loss"]) > 1e-4
 
 
 def test_a_stop_is_answered_with_a_checkpoint_of_the_last_step(run: Any, tiny: Make, tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_evaluation_does_not_disturb_the_run(run: Any, tiny: Make) -> None:
 
 def test_bf16_learns_too(run: Any, tiny: Make) -> None:
     _, lines = run(tiny(*OPTIONS, "--precision", "bf16", "--learning-rate", "0.01"), "a")
-    assert lines[STEPS]["loss"] < lines[1]["loss"] - 0.5
+    assert lines[STEPS]["loss"] < lines[1]["loss"] - 0.3
 
 
 def test_the_learning_rate_rises_then_falls(tiny: Make) -> None:

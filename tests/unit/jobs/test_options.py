@@ -15,19 +15,8 @@ def test_every_preset_is_a_model(prepared: Prepared, preset: str) -> None:
 
 
 def test_an_option_changes_the_preset(prepared: Prepared) -> None:
-    given = [
-        "--preset",
-        "small",
-        "--layers",
-        "3",
-        "--width",
-        "128",
-        "--heads",
-        "2",
-        "--no-tied",
-        "--feed-forward",
-        "99",
-    ]
+    given = ["--preset", "small", "--layers", "3", "--width", "128", "--heads", "2", "--kv-heads", "1"]
+    given += ["--no-tied", "--feed-forward", "99"]
     shape = settings(parser().parse_args(given), prepared).model
     assert (shape.num_hidden_layers, shape.hidden_size, shape.num_attention_heads) == (3, 128, 2)
     assert (shape.head_dim, shape.intermediate_size, shape.tie_word_embeddings) == (64, 99, False)

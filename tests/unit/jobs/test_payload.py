@@ -1,6 +1,7 @@
 import ast
 import io
 import os
+import sys
 import zipfile
 
 import pytest
@@ -52,11 +53,5 @@ def test_programs_import_neither_raysvc_nor_what_a_cluster_lacks() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [node.module] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            foreign = {str(name).split(".")[0] for name in names} - allowed - set(_standard_library())
+            foreign = {str(name).split(".")[0] for name in names} - allowed - sys.stdlib_module_names
             assert not foreign, f"{name} imports {foreign}"
-
-
-def _standard_library() -> frozenset[str]:
-    import sys  # noqa: PLC0415
-
-    return sys.stdlib_module_names
