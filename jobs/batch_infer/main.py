@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import logging
 import os
 import sys
 import time
@@ -101,7 +102,7 @@ def _keep_plan(task: Task, inputs: dict[str, Any]) -> None:
 
 def _run(task: Task, waiting: list[dict[str, Any]], options: argparse.Namespace, place: Place, total: int) -> None:
     """Complete the waiting shards; blocks."""
-    ray.init(logging_level="warning")
+    ray.init(logging_level=logging.WARNING)
     ray.data.DataContext.get_current().enable_progress_bars = False
     log = MetricsLog(place)
     results = ray.data.from_items(waiting, override_num_blocks=len(waiting)).map(

@@ -1,6 +1,7 @@
 """The driver: trials over the learning rate, bad ones ended early, the best to sweep.json."""
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageProblem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2
-    ray.init(logging_level="warning")
+    ray.init(logging_level=logging.WARNING)
     try:
         trainable = tune.with_resources(
             tune.with_parameters(train, study=study, tokens=prepared.tokens),

@@ -106,9 +106,18 @@ def train_tokenizer(documents: list[str], vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
+def special_ids(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Return the ids of END_OF_TEXT and PADDING; raises UsageProblem for a tokenizer that has others."""
+    end, padding = (tokenizer.token_to_id(token) for token in SPECIAL_TOKENS)
+    if end is None or padding is None:
+        message = f"The tokenizer was not made by train_lm: it lacks {END_OF_TEXT} or {PADDING}."
+        raise UsageProblem(message)
+    return end, padding
+
+
 def encode(tokenizer: Tokenizer, documents: list[str]) -> np.ndarray:
     """Return all documents as one array of token ids, each begun by END_OF_TEXT."""
-    start = tokenizer.token_to_id(END_OF_TEXT)
+    start, _ = special_ids(tokenizer)
     rows = [[start, *encoding.ids] for encoding in tokenizer.encode_batch(documents)]
     return np.concatenate([np.asarray(row, dtype=np.uint32) for row in rows])
 

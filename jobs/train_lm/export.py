@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from train_lm.contract import sync
-from train_lm.data import END_OF_TEXT, PADDING
+from train_lm.data import END_OF_TEXT, PADDING, special_ids
 from train_lm.errors import UsageProblem
 from train_lm.model import Llama, ModelConfig
 
 # A model of plain text knows no roles: a chat is the text of its messages, which the model continues.
-CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
+CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{{ '' if loop.last else '\\n\\n' }}{% endfor %}"
 
 
 def save(folder: Path, model: Llama, tokenizer: Tokenizer) -> None:
@@ -30,7 +30,7 @@ def save(folder: Path, model: Llama, tokenizer: Tokenizer) -> None:
         del weights["lm_head.weight"]  # safetensors holds no tensor twice
     save_file(weights, draft / "model.safetensors", metadata={"format": "pt"})
     tokenizer.save(str(draft / "tokenizer.json"))
-    end, padding = tokenizer.token_to_id(END_OF_TEXT), tokenizer.token_to_id(PADDING)
+    end, padding = special_ids(tokenizer)
     ids = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": padding}
     documents = {
         "config.json": _config(model.config) | ids,

@@ -6,7 +6,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from train_lm.data import END_OF_TEXT, PADDING
+from train_lm.data import special_ids
 from train_lm.errors import UsageProblem
 from train_lm.model import Llama
 
@@ -28,7 +28,7 @@ def complete(model: Llama, tokenizer: Tokenizer, prompts: list[str], sampling: S
     Prompts of different lengths run as one batch, padded on the left. A prompt that leaves no room in the model's
     context loses its beginning. Raises UsageProblem where `max_tokens` alone fill it.
     """
-    end, padding = tokenizer.token_to_id(END_OF_TEXT), tokenizer.token_to_id(PADDING)
+    end, padding = special_ids(tokenizer)
     context = model.config.max_position_embeddings
     room = context - sampling.max_tokens
     if room < 1:

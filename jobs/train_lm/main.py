@@ -1,5 +1,6 @@
 """The driver: settings from the command line, training on the cluster, the finished model to the output folder."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ def _train(run: Settings, prepared: Prepared, place: Place, workers: Workers) ->
         if found.step >= run.steps:
             print(f"resumed from step {found.step}: nothing is left to train")
             return 0
-    ray.init(logging_level="warning")
+    ray.init(logging_level=logging.WARNING)
     stopper = Stopper(place.checkpoints / f".stop-{place.attempt}-{os.getpid()}")
     stopper.install()  # after ray.init, which installs a handler of its own
     follower = MetricsFollower(place)

@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     run = root.add_argument_group("training")
     run.add_argument("--steps", type=_count, default=600)
     run.add_argument("--batch", type=_count, default=2, help="sequences per worker and step")
-    run.add_argument("--learning-rate", type=_share, default=4e-3, help="the peak, after the warm-up")
+    run.add_argument("--learning-rate", type=_share, default=3e-3, help="the peak, after the warm-up")
     run.add_argument("--final-learning-rate", type=_share, default=0.1, help="share of the peak at the end")
     run.add_argument("--warmup", type=_whole, default=20, help="steps")
     run.add_argument("--weight-decay", type=_share, default=0.1)

@@ -19,13 +19,13 @@ class Preset:
     tied: bool
 
 
-# Weights with a vocabulary of 2,048 tokens: 1.1 M, 5.3 M, 34 M, 113 M, 1.0 B.
+# Weights with a vocabulary of 2,048 tokens: 1.0 M, 5.0 M, 36 M, 104 M, 717 M.
 PRESETS = {
     "tiny": Preset(layers=4, width=128, heads=4, kv_heads=2, tied=True),
     "small": Preset(layers=6, width=256, heads=8, kv_heads=4, tied=True),
     "medium": Preset(layers=12, width=512, heads=8, kv_heads=4, tied=True),
     "large": Preset(layers=16, width=768, heads=12, kv_heads=4, tied=False),
-    "1b": Preset(layers=16, width=2048, heads=32, kv_heads=8, tied=False),
+    "xlarge": Preset(layers=16, width=2048, heads=32, kv_heads=8, tied=False),
 }
 
 

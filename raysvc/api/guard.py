@@ -5,10 +5,9 @@ Pure ASGI: nothing here costs a submit more than a few dictionary look-ups.
 
 import ipaddress
 import re
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,14 +21,14 @@ FORM_LIMIT = 8 << 10
 # The shelf has a limit of its own for these, and streams them to disk.
 _PACKAGES = re.compile(r"(?:/p/[^/]+)?/api/packages/")
 _LIMITS = {"/v1/jobs:batch": BATCH_LIMIT, "/login": FORM_LIMIT, "/logout": FORM_LIMIT}
-_HEADERS = {
-    "x-content-type-options": "nosniff",
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
     # Not no-referrer: under it a browser says `Origin: null` of our own forms too.
-    "referrer-policy": "same-origin",
-    "x-frame-options": "DENY",
-    "cross-origin-resource-policy": "same-origin",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-}
+    (b"referrer-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -83,7 +82,7 @@ class Guard:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _add(message, _HEADERS.items())
+                _add(message)
             await send(message)
 
         if fault is not None:
@@ -162,7 +161,7 @@ def _limited(scope: Scope, headers: Headers, receive: Receive) -> Receive:
     return counting
 
 
-def _add(message: Message, headers: Iterable[tuple[str, str]]) -> None:
-    present = MutableHeaders(scope=message)
-    for name, value in headers:
-        present.setdefault(name, value)
+def _add(message: Message) -> None:
+    """Put our headers to a reply's own, which come first."""
+    present = {name for name, _ in message["headers"]}
+    message["headers"] = [*message["headers"], *(header for header in _HEADERS if header[0] not in present)]

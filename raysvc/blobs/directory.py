@@ -43,7 +43,7 @@ class DirectoryBlobs:
         self._root = root
         self._drafts = root / "+tmp"
         with _told(str(root)):
-            self._drafts.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(self._drafts)
             _sweep(self._drafts)
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, limit: int | None = None) -> int:

@@ -141,7 +141,7 @@ class _Demo:
         losses = [float(loss) for point in points if (loss := point.get("loss")) is not None]
         if not losses or losses[-1] >= losses[0]:
             self._fail(client, ended, "The loss did not fall.")
-        self._screen.head(f"Trained: {_step(ended)} steps, attempt {ended.attempt}")
+        self._screen.head(f"Trained to step {_step(ended)}")
         self._screen.say(f"loss {losses[0]:.2f} {sparkline(losses)} {losses[-1]:.2f}")
 
     def _sample(self, client: Client, job: Job) -> None:

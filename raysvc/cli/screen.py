@@ -9,10 +9,13 @@ from rich.text import Text
 
 from raysvc.cli.output import console
 from raysvc.client.model import Job
+from raysvc.domain.job import JobPhase
 
-# Without a terminal: a line of progress at most so often, seconds.
+# Without a terminal, seconds: a line of progress at most so often, and the same line again only after a while.
 _LINE_EVERY_S = 5.0
+_AGAIN_AFTER_S = 30.0
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_BEGINNING = {JobPhase.RUNNING: "running: it reads its text and starts its workers"}
 
 
 class Screen:
@@ -21,7 +24,8 @@ class Screen:
     def __init__(self) -> None:
         self._console = console()
         self._bar: TaskID | None = None
-        self._lines_at = 0.0
+        self._said = ""
+        self._said_at = float("-inf")
         self._begun = time.monotonic()
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
         self._progress = Progress(*columns, console=self._console, transient=True)
@@ -43,8 +47,9 @@ class Screen:
     def busy(self, text: str, fraction: float | None = None) -> None:
         """Show what is being waited for, and how far it is."""
         if not self._console.is_terminal:
-            if time.monotonic() - self._lines_at >= _LINE_EVERY_S:
-                self._lines_at = time.monotonic()
+            since = time.monotonic() - self._said_at
+            if since >= (_LINE_EVERY_S if text != self._said else _AGAIN_AFTER_S):
+                self._said, self._said_at = text, time.monotonic()
                 self.say(text)
             return
         if self._bar is None:
@@ -59,18 +64,19 @@ class Screen:
             self._progress.remove_task(self._bar)
             self._progress.stop()
             self._bar = None
-        self._lines_at = 0.0
+        self._said_at = float("-inf")
 
     def training(self, job: Job) -> None:
         """Show how far a training job is."""
         found = job.progress
         if found is None:
-            self.busy(f"{job.phase.lower()}: {job.reason.message or job.reason.title}")
+            self.busy(_BEGINNING.get(job.phase, f"{job.phase.lower()}: {job.reason.message or job.reason.title}"))
             return
         loss, speed = found.metrics.get("loss"), found.metrics.get("tokens_per_s")
         numbers = f"step {found.step:>4}/{found.total or '?'}"
         numbers += f"  loss {loss:.3f}" if loss is not None else ""
         numbers += f"  {speed:,.0f} tokens/s" if speed is not None else ""
+        numbers += "  saving the model" if found.fraction == 1 else ""
         self.busy(numbers, found.fraction)
 
     def __enter__(self) -> Self:
@@ -86,7 +92,8 @@ def sparkline(values: list[float], width: int = 40) -> str:
     """Return the values as a line of blocks, the lowest value as the lowest block."""
     if not values:
         return ""
-    chosen = [values[round(n * (len(values) - 1) / max(1, width - 1))] for n in range(min(width, len(values)))]
+    count = min(width, len(values))
+    chosen = [values[round(n * (len(values) - 1) / max(1, count - 1))] for n in range(count)]
     low, high = min(chosen), max(chosen)
     scale = (len(_BLOCKS) - 1) / (high - low) if high > low else 0
     return "".join(_BLOCKS[round((value - low) * scale)] for value in chosen)

@@ -8,9 +8,11 @@ import typer
 from typer.core import TyperCommand
 
 from raysvc.cli import parse, watch
+from raysvc.cli.exit import Code
 from raysvc.cli.output import DryRunOption, Format, OutputOption, ProjectOption, say, show_data, show_one, warn
 from raysvc.cli.session import connect
 from raysvc.cli.specfile import read_spec
+from raysvc.client.client import Client
 from raysvc.client.model import Job
 
 _COMMAND = "raysvc.command"
@@ -29,7 +31,9 @@ class SubmitCommand(TyperCommand):
 
 def submit(  # noqa: PLR0913 each is an option of the command line
     ctx: typer.Context,
-    file: Annotated[Path | None, typer.Argument(help="A job spec, YAML.", exists=True, dir_okay=False)] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE.yaml | -- COMMAND", help="A job spec.", exists=True, dir_okay=False)
+    ] = None,
     *,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     job_id: Annotated[str | None, typer.Option("--id", help="The job's id; one is made if not given.")] = None,
@@ -53,20 +57,7 @@ def submit(  # noqa: PLR0913 each is an option of the command line
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Submit a job: a spec file, or a command behind `--`. Options win over the file."""
-    spec = _base(file, ctx.meta.get(_COMMAND))
-    plain = {"name": name, "priority": priority, "queue": queue, "timeout_s": timeout}
-    spec |= {field: value for field, value in plain.items() if value is not None}
-    _merge(spec, "resources", {"cpus": cpus, "gpus": gpus, "memory": memory})
-    _merge(spec, "retry", {"user": retries})
-    _merge(spec, "labels", parse.pairs(label or [], "--label"))
-    _merge(spec, "secrets", parse.pairs(secret or [], "--secret"))
-    _merge(spec, "metadata", parse.pairs(metadata or [], "--metadata"))
-    # A path on the command line starts where the person is, one in a file where the file is.
-    code = working_dir if working_dir is None or "://" in working_dir else str(Path(working_dir).absolute())
-    _merge(spec, "runtime_env", {"working_dir": code})
-    if env:
-        spec["runtime_env"] = dict(spec.get("runtime_env", {}))
-        _merge(spec["runtime_env"], "env_vars", parse.pairs(env, "--env"))
+    spec = _spec(locals(), ctx.meta.get(_COMMAND))
     folder = file.parent if file else Path()
     with connect(project) as client:
         if dry_run:
@@ -76,18 +67,28 @@ def submit(  # noqa: PLR0913 each is an option of the command line
             show_data(preview.rendered.model_dump(mode="json"), output)
             return
         job = client.jobs.submit(spec, job_id=job_id, idempotency_key=idempotency_key, folder=folder)
-        quiet = output is not Format.TABLE
-        if not (wait or follow):
-            _show(job, output)
-            return
-        if output is Format.ID:
-            _show(job, output)
-        else:
-            say(f"Submitted {job.id}.")
-        ended = watch.follow(client, job, log_to_stderr=quiet) if follow else watch.wait(client, job)
-        if output in {Format.JSON, Format.YAML}:
-            _show(ended, output)
-        raise typer.Exit(watch.outcome(ended))
+        if wait or follow:
+            raise typer.Exit(_see_through(client, job, output, follow=follow))
+    _show(job, output)
+
+
+def _spec(options: dict[str, Any], command: list[str] | None) -> dict[str, Any]:
+    """Return the spec of the file or command, with the options laid over it."""
+    spec = _base(options["file"], command)
+    plain = {"name": "name", "priority": "priority", "queue": "queue", "timeout": "timeout_s"}
+    spec |= {field: options[option] for option, field in plain.items() if options[option] is not None}
+    _merge(spec, "resources", {name: options[name] for name in ("cpus", "gpus", "memory")})
+    _merge(spec, "retry", {"user": options["retries"]})
+    for option, field in {"label": "labels", "secret": "secrets", "metadata": "metadata"}.items():
+        _merge(spec, field, parse.pairs(options[option] or [], f"--{option}"))
+    # A path on the command line starts where the person is, one in a file where the file is.
+    code = options["working_dir"]
+    local = code is not None and "://" not in code
+    _merge(spec, "runtime_env", {"working_dir": str(Path(code).absolute()) if local else code})
+    if options["env"]:
+        spec["runtime_env"] = dict(spec.get("runtime_env", {}))
+        _merge(spec["runtime_env"], "env_vars", parse.pairs(options["env"], "--env"))
+    return spec
 
 
 def _base(file: Path | None, command: list[str] | None) -> dict[str, Any]:
@@ -98,6 +99,19 @@ def _base(file: Path | None, command: list[str] | None) -> dict[str, Any]:
     words = command or []
     # One word is a line for the shell as it stands; several are a command and its arguments.
     return {"entrypoint": words[0] if len(words) == 1 else shlex.join(words)}
+
+
+def _see_through(client: Client, job: Job, output: Format, *, follow: bool) -> Code:
+    """Watch the job to its end, and return the exit code for it."""
+    if output is Format.ID:
+        _show(job, output)  # now, so that who reads it has it even if we are interrupted
+    else:
+        say(f"Submitted {job.id}.")
+    quiet = output is not Format.TABLE
+    ended = watch.follow(client, job, log_to_stderr=quiet) if follow else watch.wait(client, job)
+    if output in {Format.JSON, Format.YAML}:
+        _show(ended, output)
+    return watch.outcome(ended)
 
 
 def _merge(spec: dict[str, Any], field: str, values: dict[str, Any]) -> None:

@@ -34,7 +34,9 @@ def list_(output: OutputOption = Format.TABLE) -> None:
 def create(
     *,
     role: Annotated[Role, typer.Option(help="viewer reads, member also submits, admin also manages.")] = Role.MEMBER,
-    owner: Annotated[str, typer.Option(help="Who acts with it; stands on what it submits.")],
+    owner: Annotated[
+        str | None, typer.Option(help="Who acts with it and owns what it submits; you, if not given.")
+    ] = None,
     project: Annotated[list[str] | None, typer.Option("--project", "-p", help="Repeatable; none: every one.")] = None,
     expires_in: Annotated[float | None, typer.Option(parser=parse.duration, help="Such as 12h or 90d.")] = None,
     dry_run: DryRunOption = False,
@@ -44,6 +46,7 @@ def create(
     until = None if expires_in is None else datetime.now(UTC) + timedelta(seconds=expires_in)
     projects = tuple(project or ())
     with connect() as client:
+        owner = owner or client.whoami().name
         if dry_run:
             rehearse(client, client.tokens.creation(role, owner, projects=projects, expires_at=until), output)
             return

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -35,7 +35,9 @@ def up(  # noqa: PLR0913 each is an option of the command line
     ] = None,
     public_url: Annotated[str | None, typer.Option(help="How clients reach us through an ingress.")] = None,
     public_dashboard_url: Annotated[str | None, typer.Option(help="The same for the dashboards.")] = None,
-    allowed_host: Annotated[list[str] | None, typer.Option(help="A name we answer to as well; repeatable.")] = None,
+    allowed_hosts: Annotated[
+        list[str] | None, typer.Option("--allowed-host", help="A name we answer to as well; repeatable.")
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(exists=True, help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(exists=True, help="Its key, PEM.")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Plain HTTP beyond loopback.")] = False,
@@ -43,43 +45,28 @@ def up(  # noqa: PLR0913 each is an option of the command line
     max_running_jobs: Annotated[
         int | None, typer.Option(min=1, help="At once; by cores and memory if not given.")
     ] = None,
-    max_package_size: Annotated[
-        int | None, typer.Option(parser=parse.size, help="Of an upload; 2 GiB if not given.")
+    max_package_bytes: Annotated[
+        int | None, typer.Option("--max-package-size", parser=parse.size, help="Of an upload; 2 GiB if not given.")
     ] = None,
     num_cpus: Annotated[int | None, typer.Option(min=1, help="Of the local Ray; the machine's if not given.")] = None,
     job_user: Annotated[str | None, typer.Option(help="Whom Ray runs as where the server is root.")] = None,
     keep_finished_days: Annotated[float, typer.Option(min=0, help="Finished jobs are kept so long; 0: for ever.")] = 30,
-    keep_log_size: Annotated[int | None, typer.Option(parser=parse.size, help="Of all logs; the oldest go.")] = None,
+    keep_log_bytes: Annotated[
+        int | None, typer.Option("--keep-log-size", parser=parse.size, help="Of all logs; the oldest go.")
+    ] = None,
 ) -> None:
-    options = {
-        "data_dir": (data_dir or default_data_dir()).expanduser().absolute(),
-        "host": host,
-        "port": port,
-        "dashboard_port": dashboard_port,
-        "ray_address": ray_address,
-        "ray_token_file": ray_token_file,
-        "database_url": database_url,
-        "public_url": public_url,
-        "public_dashboard_url": public_dashboard_url,
-        "allowed_hosts": tuple(allowed_host or ()),
-        "tls_cert": tls_cert,
-        "tls_key": tls_key,
-        "insecure": insecure,
-        "policies": policies,
-        "max_running_jobs": max_running_jobs,
-        "max_package_bytes": max_package_size or Settings.model_fields["max_package_bytes"].default,
-        "num_cpus": num_cpus,
-        "job_user": job_user,
-        "keep_finished_days": keep_finished_days or None,
-        "keep_log_bytes": keep_log_size,
-    }
+    given = locals()  # each option is named after its setting
+    settings = _settings({name: value for name, value in given.items() if value is not None})
     configure(human=sys.stderr.isatty())
-    asyncio.run(serve(_settings(options), _announce))
+    asyncio.run(serve(settings, _announce))
 
 
-def _settings(options: dict[str, object]) -> Settings:
+def _settings(given: dict[str, Any]) -> Settings:
+    """Return the settings; raises Invalid, naming the option."""
+    data_dir = given.get("data_dir") or default_data_dir()
+    given |= {"data_dir": data_dir.expanduser().absolute(), "keep_finished_days": given["keep_finished_days"] or None}
     try:
-        return Settings.model_validate(options)
+        return Settings.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]).replace("_", "-")

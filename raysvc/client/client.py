@@ -33,7 +33,7 @@ class Client:
         token: str | None = None,
         project: str | None = None,
         *,
-        warn: Callable[[str], None] = lambda text: warnings.warn(text, stacklevel=4),
+        warn: Callable[[str], None] = lambda text: warnings.warn(text, stacklevel=3),
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:

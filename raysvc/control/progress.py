@@ -6,7 +6,6 @@ Each line is a JSON object with a whole `step` and numbers under names of its ow
 
 import json
 from collections.abc import Iterable
-from math import isfinite
 from typing import Any
 
 from pydantic import Field
@@ -15,6 +14,8 @@ from raysvc.domain.model import Model
 
 FILE = "metrics.jsonl"
 TOTAL = "total_steps"
+_MOST_STEPS = 1 << 53
+_LARGEST = 1e300
 Point = dict[str, float | int | None]
 
 
@@ -41,7 +42,7 @@ def parse(line: bytes) -> Point | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int) or isinstance(row["step"], bool):
+    if not isinstance(row, dict) or not _is_step(row.get("step")):
         return None
     return {str(key): _number(value) for key, value in row.items() if _is_number(value)}
 
@@ -80,10 +81,14 @@ def _progress(point: Point) -> Progress:
     )
 
 
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_STEPS
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: float) -> float | int | None:
-    """Return the number; None for NaN and infinity, which JSON cannot carry and which a plot leaves out."""
-    return value if isinstance(value, int) or isfinite(value) else None
+    """Return the number; None for one that JSON cannot carry or nobody can draw: NaN, infinity and their neighbours."""
+    return value if -_LARGEST < value < _LARGEST else None

@@ -1,7 +1,7 @@
 """The shape of a model, layer by layer: what attends, what carries state, what is computed between."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from math import prod
 
 # Places of weights that are no layer: embeddings (first stage), norm and head (last), encoders (every stage).
@@ -157,6 +157,7 @@ class Architecture:
         return any(layer.state is not None for layer in self.distinct)
 
 
+@cache
 def stage_layers(count: int, stages: int) -> tuple[range, ...]:
     """Return the layers of each pipeline stage: vllm/distributed/utils.py get_pp_indices.
 

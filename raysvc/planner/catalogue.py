@@ -2,7 +2,7 @@
 
 import re
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -76,12 +76,15 @@ class Catalogue(Model):
 
     def gpu(self, name: str) -> Gpu:
         """Return the accelerator of that name or alias, however it is spelled. Raises Invalid with what there is."""
-        wanted = _plain(name)
-        for gpu in self.gpus:
-            if wanted == _plain(gpu.name) or any(wanted == _plain(alias) for alias in gpu.aliases):
-                return gpu
+        found = self._gpus_by_name.get(_plain(name))
+        if found is not None:
+            return found
         known = ", ".join(gpu.name for gpu in self.gpus)
         raise Invalid(f"There is no GPU kind {name!r}. Known: {known}.", field="gpu")
+
+    @cached_property
+    def _gpus_by_name(self) -> dict[str, Gpu]:
+        return {_plain(name): gpu for gpu in self.gpus for name in (*gpu.aliases, gpu.name)}
 
     def model(self, name: str) -> ListedModel | None:
         wanted = name.lower()
@@ -128,6 +131,7 @@ def _document(text: str, label: str) -> dict[str, Any]:
     return document
 
 
+@cache
 def _plain(name: str) -> str:
     """Return a GPU's name as it is compared: `NVIDIA H100 80GB HBM3` and `h100-80` are one."""
     text = re.sub(r"[\s_]+", "-", name.lower().strip())

@@ -32,7 +32,7 @@ def describe(config: Config) -> Architecture:
         notes += (
             f"architecture {name!r} is not one this planner was checked against: estimated as a Llama-like decoder",
         )
-    layers = tuple(_layer(config, kind, index, hidden) for index, kind in enumerate(kinds))
+    layers = _layers(config, kinds, hidden)
     vision = _vision(config)
     return Architecture(
         name=config.architecture or model_type,
@@ -54,20 +54,29 @@ def describe(config: Config) -> Architecture:
     )
 
 
-def _layer(config: Config, kind: Kind, index: int, hidden: int) -> Layer:
+def _layers(config: Config, kinds: tuple[Kind, ...], hidden: int) -> tuple[Layer, ...]:
+    """Return the layers; those of one kind, routed alike, are read once."""
+    letters = config.text_of("hybrid_override_pattern").ljust(len(kinds), "?")
+    read: dict[tuple[Kind, str, bool], Layer] = {}
+    layers = []
+    for index, (kind, letter) in enumerate(zip(kinds, letters, strict=False)):
+        key = (kind, letter, _routed(config, index))
+        if key not in read:
+            read[key] = _layer(config, key, hidden)
+        layers.append(read[key])
+    return tuple(layers)
+
+
+def _layer(config: Config, key: tuple[Kind, str, bool], hidden: int) -> Layer:
+    kind, letter, routed = key
     attention = None if kind in {Kind.STATE, Kind.FEED} else _attention(config, kind, hidden)
     state = _state(config, hidden) if kind in {Kind.STATE, Kind.BOTH} else None
-    if config.model_type == "nemotron_h":  # a layer is one thing: mixer or feed-forward
-        letter = config.text_of("hybrid_override_pattern")[index : index + 1]
-        return Layer(
-            attention,
-            state,
-            mlp=_mlp(config, hidden) if letter == "-" else None,
-            experts=_experts(config, index, hidden) if letter == "E" else None,
-        )
     if config.model_type in STATE_ONLY:
         return Layer(state=state)
-    experts = _experts(config, index, hidden)
+    if config.model_type == "nemotron_h":  # a layer is one thing: mixer or feed-forward
+        mlp = _mlp(config, hidden) if letter == "-" else None
+        return Layer(attention, state, mlp, _experts(config, hidden) if letter == "E" else None)
+    experts = _experts(config, hidden) if routed else None
     return Layer(attention, state, mlp=None if experts else _mlp(config, hidden), experts=experts)
 
 
@@ -163,9 +172,9 @@ def _mlp(config: Config, hidden: int) -> Mlp:
     return Mlp(width, gated=config.model_type not in PLAIN_MLP)
 
 
-def _experts(config: Config, index: int, hidden: int) -> Experts | None:
+def _experts(config: Config, hidden: int) -> Experts | None:
     count = config.number("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts", default=0)
-    if count < 1 or not _routed(config, index):
+    if count < 1:
         return None
     dense = config.positive("intermediate_size", default=4 * hidden)
     width = config.positive("moe_intermediate_size", "expert_ffn_hidden_size", default=dense)

@@ -97,6 +97,7 @@ class Engine(Model):
         return find_engine("v0").release if self.release.below_v1(gpu) else self.release
 
 
+@cache
 def find_engine(version: str | None) -> Engine:
     """Return the engine of a version such as `0.29.0`, `v0.19` or `0.8.5.post1`; None: the table's default.
 
@@ -111,6 +112,7 @@ def find_engine(version: str | None) -> Engine:
     return Engine(version=".".join(map(str, number)), release=known[-1] if known else releases[0], listed=listed)
 
 
+@cache
 def parse_version(text: str) -> Version:
     match = _VERSION.match(text)
     if match is None:

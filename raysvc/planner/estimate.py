@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from raysvc.planner.architecture import BESIDE, EMBED, HEAD, Architecture, Attention, Experts, Latent, Mlp, State
+from raysvc.planner.architecture import BESIDE, EMBED, HEAD, Architecture, Attention, Experts, Latent, Layer, Mlp, State
 from raysvc.planner.quantization import Quantization, Scheme
 from raysvc.planner.weights import Part, Shard, Weights, merge, scaled
 
@@ -63,24 +63,39 @@ def _parts(model: Architecture, counter: _Counter) -> Iterator[Part]:
     if not model.tied:
         yield counter.plain(HEAD, Shard.VOCAB, model.vocab * model.hidden, model.vocab)
     yield counter.plain(HEAD, Shard.COPY, model.hidden)
-    for place, layer in enumerate(model.layers):
-        yield counter.plain(place, Shard.COPY, _NORMS * model.hidden)
-        if layer.attention is not None:
-            latent = layer.attention.latent
-            yield from (
-                _attention(counter, place, layer.attention)
-                if latent is None
-                else _latent(counter, place, layer.attention, latent)
-            )
-        if layer.state is not None:
-            yield from _state(counter, place, layer.state)
-        if layer.mlp is not None:
-            yield from _mlp(counter, place, layer.mlp)
-        if layer.experts is not None:
-            yield from _experts(counter, place, layer.experts)
+    yield from _layer_parts(model, counter)
     if model.vision_parameters:
         counter.parameters += model.vision_parameters
         yield Part(BESIDE, Shard.SPLIT, model.vision_parameters * _ENCODER_BYTES)
+
+
+def _layer_parts(model: Architecture, counter: _Counter) -> Iterator[Part]:
+    """Yield each layer's parts; layers that are alike are worked out once, unless quantization tells them apart."""
+    layered = counter.quantization.layered
+    known: dict[tuple[Layer, int], tuple[list[Part], int]] = {}
+    for place, layer in enumerate(model.layers):
+        key = (layer, place if layered else 0)
+        if key in known:
+            parts, parameters = known[key]
+            counter.parameters += parameters
+        else:
+            before = counter.parameters
+            parts = list(_one_layer(counter, place, layer))
+            known[key] = parts, counter.parameters - before
+        yield from (Part(place, part.shard, part.nbytes, part.rows) for part in parts)
+
+
+def _one_layer(counter: _Counter, place: int, layer: Layer) -> Iterator[Part]:
+    yield counter.plain(place, Shard.COPY, _NORMS * counter.model.hidden)
+    it = layer.attention
+    if it is not None:
+        yield from _attention(counter, place, it) if it.latent is None else _latent(counter, place, it, it.latent)
+    if layer.state is not None:
+        yield from _state(counter, place, layer.state)
+    if layer.mlp is not None:
+        yield from _mlp(counter, place, layer.mlp)
+    if layer.experts is not None:
+        yield from _experts(counter, place, layer.experts)
 
 
 def _attention(counter: _Counter, place: int, it: Attention) -> Iterator[Part]:

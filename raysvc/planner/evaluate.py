@@ -1,14 +1,16 @@
 """One way to run a model, worked out: what each GPU holds, what is left for the KV cache, whether that is enough."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil
 
 from raysvc.planner.architecture import Architecture
 from raysvc.planner.catalogue import Gpu
 from raysvc.planner.engine import Engine
+from raysvc.planner.estimate import estimate
 from raysvc.planner.kv import Cache, CacheRules, Pool, build_cache, fill, longest
 from raysvc.planner.overhead import GIB, Batch, Overhead, graph_count, overhead
-from raysvc.planner.quantization import Quantization
+from raysvc.planner.quantization import FP8_ONLINE, Quantization
 from raysvc.planner.rules import expert_growth, needs_expert_parallel, refusals
 from raysvc.planner.spec import Confidence, PlanRequest
 from raysvc.planner.target import Target
@@ -46,9 +48,13 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it. Bytes of the stage with the least room; `refused` says why vLLM would not even try."""
+    """What came of it: bytes of one rank of the stage with the least room.
+
+    `short_bytes` are missing for one request of max_model_len and the margin; `refused` says why vLLM would not try.
+    """
 
     setting: Setting
+    budget: int
     weights: int
     activation: int
     overhead: Overhead
@@ -76,6 +82,15 @@ class Evaluator:
         self._stages: dict[tuple[Split, float], tuple[int, ...]] = {}
         self._refusals: dict[tuple[Split, str], tuple[str, ...]] = {}
         self._outcomes: dict[tuple[str, bool, Setting], Outcome] = {}
+        self.settled: dict[tuple[str, bool, Split], Outcome] = {}
+        self.changes: dict[tuple[str, bool, Setting], str | None] = {}
+
+    @cached_property
+    def online(self) -> "Evaluator":
+        """The same model with its 16-bit weights quantized to FP8 while loading."""
+        fp8 = Quantization(FP8_ONLINE)
+        subject = replace(self.subject, quantization=fp8, weights=estimate(self.subject.model, fp8))
+        return Evaluator(subject, self.engine, self.request)
 
     def split(self, split: Split) -> Split:
         """Return the split with expert parallelism where it was asked for, or where quantization blocks demand it."""
@@ -110,6 +125,7 @@ class Evaluator:
         confidence = self.confidence(target, split)
         return Outcome(
             setting=setting,
+            budget=ceil(gpu.usable_gib * GIB * setting.utilization),
             weights=stages[worst],
             activation=peaks[worst],
             overhead=extra,
@@ -148,11 +164,15 @@ class Evaluator:
         exact = self.subject.weights.exact and not self.request.speculative_tokens
         return Confidence.HIGH if plain and measured and exact else Confidence.MEDIUM
 
-    def _refused(self, target: Target, setting: Setting) -> tuple[str, ...]:
-        key = (setting.split, target.gpu.name)
+    def refused_split(self, target: Target, split: Split) -> tuple[str, ...]:
+        """Return why vLLM would refuse the split itself, whatever the other flags."""
+        key = (split, target.gpu.name)
         if key not in self._refusals:
-            self._refusals[key] = refusals(self.subject.model, self.subject.quantization, target.gpu, setting.split)
-        found = list(self._refusals[key])
+            self._refusals[key] = refusals(self.subject.model, self.subject.quantization, target.gpu, split)
+        return self._refusals[key]
+
+    def _refused(self, target: Target, setting: Setting) -> tuple[str, ...]:
+        found = list(self.refused_split(target, setting.split))
         longest = self.subject.model.max_model_len
         if setting.max_model_len > longest:
             found.append(f"max_model_len {setting.max_model_len:,} is beyond the model's {longest:,} positions")

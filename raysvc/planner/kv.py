@@ -5,7 +5,7 @@ null block, capacity), 0.29; what older releases did differently is named where 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from raysvc.planner.architecture import Architecture, Attention, Layer, stage_layers
@@ -103,6 +103,8 @@ class Cache:
 
 def build_cache(model: Architecture, rules: CacheRules, stages: int) -> Cache:
     """Return the model's cache layout over this many pipeline stages."""
+    if not model.attentions:  # vLLM has no prefix caching for models of states alone
+        rules = replace(rules, state_blocks=1)
     attention_block = _attention_block(model, rules)
     specs = {
         index: tuple(_specs(layer, rules, attention_block))

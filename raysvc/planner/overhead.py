@@ -5,7 +5,9 @@ two off the budget (GPUModelRunner.profile_run, memory_profiling). Which of the 
 until 0.16 the sampler sorts the whole vocabulary of each row (38 bytes an entry) and dwarfs the model.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cache
 
 from raysvc.planner.architecture import Architecture, Attention, Layer, State
 from raysvc.planner.catalogue import Gpu
@@ -64,9 +66,15 @@ def graph_count(gpu: Gpu, model: Architecture, batch: Batch) -> int:
     """Return how many graphs are captured: PIECEWISE for every size, FULL for those a decode batch can have."""
     ceiling = _GRAPHS_LARGE if int(gpu.capability) == 10 or model.model_type == "gpt_oss" else _GRAPHS  # noqa: PLR2004
     largest = min(batch.tokens, 2 * batch.max_num_seqs * (1 + batch.speculative), ceiling)
-    sizes = [size for size in (1, 2, 4) if size <= largest]
-    sizes += list(range(8, min(largest + 1, _STEP_FROM), 8)) + list(range(_STEP_FROM, largest + 1, 16))
-    return len(sizes) + sum(size <= batch.max_num_seqs for size in sizes)
+    sizes = _capture_sizes(largest)
+    return len(sizes) + bisect_right(sizes, batch.max_num_seqs)
+
+
+@cache
+def _capture_sizes(largest: int) -> tuple[int, ...]:
+    """Return the batch sizes that are captured: 1, 2, 4, then steps of 8 below 256 and of 16 above."""
+    few = [size for size in (1, 2, 4) if size <= largest]
+    return (*few, *range(8, min(largest + 1, _STEP_FROM), 8), *range(_STEP_FROM, largest + 1, 16))
 
 
 def _forward(model: Architecture, release: Release, split: Split, batch: Batch) -> int:

@@ -1,6 +1,7 @@
 """The planner's one entry: read a model, try every way to run it, rank what fits."""
 
 from raysvc.errors import NotFound
+from raysvc.planner.architecture import Architecture
 from raysvc.planner.candidate import to_candidate
 from raysvc.planner.catalogue import Catalogue, ListedModel, load_catalogue
 from raysvc.planner.checkpoint import load
@@ -54,7 +55,7 @@ def read_subject(request: PlanRequest, catalogue: Catalogue, reader: Reader | No
         name=request.model,
         model=model,
         quantization=quantization if not _online(request, quantization) else Quantization(FP8_ONLINE),
-        weights=_weights(request, source, listed, config),
+        weights=_weights(request, source, listed, (model, quantization)),
         remote=source is None or "://" in request.model,
         license=listed.license if listed is not None else None,
     )
@@ -79,9 +80,11 @@ def _online(request: PlanRequest, quantization: Quantization) -> bool:
     return request.quantization == "fp8" and not quantization.quantized
 
 
-def _weights(request: PlanRequest, source: Source | None, listed: ListedModel | None, config: Config) -> Weights:
+def _weights(
+    request: PlanRequest, source: Source | None, listed: ListedModel | None, read: tuple[Architecture, Quantization]
+) -> Weights:
     """Return the weights: from headers where there are files, else fitted to a known size, else estimated."""
-    model, quantization = describe(config), read_quantization(config)
+    model, quantization = read
     online = _online(request, quantization)
     tensors = read_tensors(source) if source is not None and request.weights_bytes is None else None
     if tensors:

@@ -63,6 +63,11 @@ class Quantization:
     def quantized(self) -> bool:
         return self.scheme.bits < PLAIN.bits
 
+    @property
+    def layered(self) -> bool:
+        """Whether some pattern may tell one layer from another."""
+        return any(character.isdigit() for name in (*self.skipped, *dict(self.targets)) for character in name)
+
     def of(self, module: str) -> Scheme:
         """Return the scheme of a module by its name in the checkpoint, such as `model.layers.3.mlp.down_proj`."""
         if not self.quantized or (self.experts_only and ".experts" not in module):

@@ -92,7 +92,10 @@ def _quantized(model: Architecture, quantization: Quantization, split: Split) ->
     if tp == 1 or step <= 1 or quantization.experts_only:
         return
     name = quantization.scheme.name
-    for index, layer in enumerate(model.layers):
+    layers = (
+        enumerate(model.layers) if quantization.layered else ((model.layers.index(it), it) for it in model.distinct)
+    )
+    for index, layer in layers:
         if (
             layer.mlp is not None
             and _cuts(layer.mlp.width, tp, step)

@@ -6,8 +6,6 @@ from dataclasses import replace
 from raysvc.errors import Invalid
 from raysvc.planner.catalogue import Catalogue
 from raysvc.planner.evaluate import Evaluator, Outcome, Setting
-from raysvc.planner.quantization import FP8_ONLINE
-from raysvc.planner.rules import refusals
 from raysvc.planner.spec import PlanRequest
 from raysvc.planner.target import Target
 from raysvc.planner.weights import Split
@@ -21,12 +19,31 @@ _MOST_TP = 64
 def settle(evaluator: Evaluator, target: Target, split: Split) -> Outcome:
     """Return the outcome with the request's own numbers, and the engine's defaults for the others.
 
-    Where the context was left open it is cut to what fits; where the number of sequences was, it is lowered until the
-    model fits. What the request names is never changed.
+    Where the context was left open it is cut to what fits. Where neither the number of sequences nor
+    tensor_parallel was named, sequences are lowered until the model fits; a split that was named is answered as the
+    engine would start it, and the lower number stands in the nearest change. What the request names is never changed.
     """
+    key = (target.gpu.name, target.fast_links, split)
+    if key not in evaluator.settled:
+        evaluator.settled[key] = _settle(evaluator, target, split)
+    return evaluator.settled[key]
+
+
+def nearest_change(evaluator: Evaluator, catalogue: Catalogue, target: Target, outcome: Outcome) -> str | None:
+    """Return the smallest change found that makes this candidate fit, in words; None where nothing tried does."""
+    key = (target.gpu.name, target.fast_links, outcome.setting)
+    if key not in evaluator.changes:
+        evaluator.changes[key] = _nearest_change(evaluator, catalogue, target, outcome)
+    return evaluator.changes[key]
+
+
+def _settle(evaluator: Evaluator, target: Target, split: Split) -> Outcome:
     outcome = evaluator.evaluate(target, _setting(evaluator, target, split, None))
     outcome = _shorten(evaluator, target, outcome)
-    if outcome.fits or outcome.refused or evaluator.request.max_num_seqs is not None:
+    request = evaluator.request
+    if outcome.fits or outcome.refused or request.max_num_seqs is not None or request.tensor_parallel is not None:
+        return outcome
+    if outcome.kv + outcome.activation < 0:  # no room even without any activation
         return outcome
     for sequences in _fewer(outcome.setting.max_num_seqs):
         tried = _shorten(evaluator, target, evaluator.evaluate(target, _setting(evaluator, target, split, sequences)))
@@ -35,8 +52,7 @@ def settle(evaluator: Evaluator, target: Target, split: Split) -> Outcome:
     return outcome
 
 
-def nearest_change(evaluator: Evaluator, catalogue: Catalogue, target: Target, outcome: Outcome) -> str | None:
-    """Return the smallest change found that makes this candidate fit, in words; None where nothing tried does."""
+def _nearest_change(evaluator: Evaluator, catalogue: Catalogue, target: Target, outcome: Outcome) -> str | None:
     for setting, words in _flag_changes(evaluator, outcome):
         if _fits(evaluator, target, setting):
             return words
@@ -88,13 +104,12 @@ def _fewer(sequences: int) -> tuple[int, ...]:
 
 def _flag_changes(evaluator: Evaluator, outcome: Outcome) -> Iterator[tuple[Setting, str]]:
     """Yield settings that change one flag, the least painful first."""
-    setting = outcome.setting
-    model = evaluator.subject.model
+    setting, model = outcome.setting, evaluator.subject.model
     if setting.max_model_len > model.max_model_len:
         shorter = replace(setting, max_model_len=model.max_model_len)
         yield shorter, f"--max-model-len {model.max_model_len}, the model's longest, fits"
-    if outcome.refused:
-        return
+    if outcome.refused or outcome.kv + outcome.activation + (1 - setting.utilization) * outcome.budget < 0:
+        return  # the weights alone are too much for any flag
     for part in (2, 4, 8, 16):
         length = setting.max_model_len // part
         if length >= evaluator.request.prompt_tokens + evaluator.request.output_tokens:
@@ -111,24 +126,23 @@ def _flag_changes(evaluator: Evaluator, outcome: Outcome) -> Iterator[tuple[Sett
 
 
 def _fp8_weights(evaluator: Evaluator, target: Target, outcome: Outcome) -> str | None:
-    if evaluator.subject.quantization.quantized or target.gpu.capability < FP8_ONLINE.capability or outcome.refused:
+    if evaluator.subject.quantization.quantized or outcome.refused:
         return None
-    # Half the weights, embeddings aside: enough to say whether it is worth trying.
-    spared = outcome.weights * 45 // 100
-    return "--quantization fp8 (half the weights) fits" if outcome.short_bytes <= spared else None
+    fits = _fits(evaluator.online, target, outcome.setting)  # refused where the GPU has no FP8
+    return "--quantization fp8 (half the weights) fits" if fits else None
 
 
 def _more_gpus(evaluator: Evaluator, target: Target, outcome: Outcome) -> str | None:
     split = outcome.setting.split
-    tp = split.tp + 1
-    while tp <= _MOST_TP:
+    heads = evaluator.subject.model.attentions
+    for tp in range(split.tp + 1, _MOST_TP + 1):
+        if any(it.heads % tp for it in heads):
+            continue
         wider = evaluator.split(Split(tp, split.pp))
-        model, quantization = evaluator.subject.model, evaluator.subject.quantization
-        if not refusals(model, quantization, target.gpu, wider):
-            trial = evaluator.evaluate(target, replace(outcome.setting, split=wider))
-            if trial.fits:
-                return f"tensor_parallel {tp} ({tp * split.pp} × {target.gpu.name}) fits"
-        tp += 1
+        if evaluator.refused_split(target, wider):
+            continue
+        if evaluator.evaluate(target, replace(outcome.setting, split=wider)).fits:
+            return f"tensor_parallel {tp} ({tp * split.pp} × {target.gpu.name}) fits"
     return None
 
 

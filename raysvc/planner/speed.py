@@ -65,8 +65,7 @@ def estimate_speed(model: Architecture, weights: Weights, site: Site, load: Load
     """Return a roofline estimate of one replica."""
     gpu, split = site.gpu, site.split
     ranks = split.tp * split.pp
-    dense = weights.layer_bytes(experts=False)
-    routed = weights.layer_bytes(experts=True)
+    dense, routed = weights.dense_bytes, weights.routed_bytes
     active = dense + routed * _share(model, 1)
     bits = 8 * (dense + routed) / max(1, weights.parameters)
     eight = bits < _PACKED_BITS and gpu.capability >= _FP8_CAPABILITY
@@ -99,7 +98,7 @@ def cold_start_s(model: Architecture, weights: Weights, *, graphs: int, compiled
 
 def _share(model: Architecture, sequences: int) -> float:
     """Return the share of all experts that a batch touches, if they are chosen evenly."""
-    experts = next((layer.experts for layer in model.layers if layer.experts is not None), None)
+    experts = next((layer.experts for layer in model.distinct if layer.experts is not None), None)
     return 1 - (1 - experts.chosen / experts.count) ** sequences if experts is not None else 0.0
 
 

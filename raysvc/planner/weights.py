@@ -9,6 +9,7 @@ with expert parallelism; layers by pipeline stage.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from raysvc.planner.architecture import EMBED, HEAD, Architecture, stage_layers
 
@@ -44,7 +45,7 @@ class Split:
     expert_parallel: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Weights:
     """All loaded weights of a model. `exact`: read tensor by tensor; `parameters` in the checkpoint's own terms."""
 
@@ -59,26 +60,42 @@ class Weights:
         `expert_growth` is what a kernel's padding adds to expert matrices (1.0: nothing). Tied embeddings stand on
         the last stage a second time, since it computes the logits; some classes keep embeddings and head everywhere.
         """
+        if split.pp == 1:
+            return (round(sum(_on_rank(part, split.tp) * _growth(part, expert_growth) for part in self._flat)),)
         totals = [0.0] * split.pp
         owner = {
             layer: stage for stage, layers in enumerate(stage_layers(len(model.layers), split.pp)) for layer in layers
         }
         for part in self.parts:
-            nbytes = _on_rank(part, split.tp) * (expert_growth if part.shard is Shard.EXPERT else 1.0)
+            nbytes = _on_rank(part, split.tp) * _growth(part, expert_growth)
             if part.place in model.repeated:
                 totals = [total + nbytes for total in totals]
                 continue
             stage = split.pp - 1 if part.place == HEAD else owner.get(part.place, 0)
             totals[stage] += nbytes
-            if part.place == EMBED and model.tied and split.pp > 1:
+            if part.place == EMBED and model.tied:
                 totals[-1] += nbytes
         return tuple(round(total) for total in totals)
 
-    def layer_bytes(self, experts: bool) -> int:
-        """Return all layers' bytes, of experts or of everything else: what a decode step reads."""
-        return sum(
-            part.nbytes for part in self.parts if part.place >= 0 and (part.shard is Shard.EXPERT) is experts
-        ) + (0 if experts else sum(part.nbytes for part in self.parts if part.place == HEAD))
+    @cached_property
+    def routed_bytes(self) -> int:
+        """All experts, of which a decode step reads those that its batch chose."""
+        return sum(part.nbytes for part in self._flat if part.shard is Shard.EXPERT)
+
+    @cached_property
+    def dense_bytes(self) -> int:
+        """What every decode step reads: all layers but the experts, and the head (tied or not)."""
+        read = (part.nbytes for part in self.parts if part.place >= 0 and part.shard is not Shard.EXPERT)
+        heads = [part.nbytes for part in self.parts if part.place == HEAD and part.shard is Shard.VOCAB]
+        return sum(read) + (sum(heads) or sum(part.nbytes for part in self.parts if part.place == EMBED))
+
+    @cached_property
+    def _flat(self) -> tuple[Part, ...]:
+        return merge(Part(0, part.shard, part.nbytes, part.rows) for part in self.parts)
+
+
+def _growth(part: Part, expert_growth: float) -> float:
+    return expert_growth if part.shard is Shard.EXPERT else 1.0
 
 
 def _on_rank(part: Part, tp: int) -> float:

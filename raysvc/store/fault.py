@@ -29,9 +29,14 @@ _AWAY = frozenset({"08", "53", "55", "57", "58"})  # connection, resources, lock
 _REFUSED = frozenset({"28", "3D"})  # user or password, no such database
 
 
-def connection_lost(error: Exception) -> bool:
+def gone(error: Exception) -> bool:
+    """Return whether there is no connection any more: a server was restarted, or an idle connection was cut."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def unusable(error: Exception) -> bool:
     """Return whether the connection that raised this is better thrown away."""
-    return isinstance(error, DBAPIError) and (error.connection_invalidated or not of_one(error))
+    return gone(error) or not of_one(error)
 
 
 def of_one(error: Exception) -> bool:
@@ -52,17 +57,17 @@ def passing(error: Exception) -> bool:
 
 def translate(error: Exception) -> Exception:
     """Return the error of ours that says the same, chained; what is not the database's is returned as it is."""
-    if not isinstance(error, SQLAlchemyError):
+    if not isinstance(error, SQLAlchemyError | sqlite3.Error):
         return error
     ours = _ours(error)
     ours.__cause__ = error
     return ours
 
 
-def _ours(error: SQLAlchemyError) -> RaysvcError:
+def _ours(error: SQLAlchemyError | sqlite3.Error) -> RaysvcError:
     if isinstance(error, PoolTimeout):
         return Unavailable(_GONE)
-    cause = error.orig if isinstance(error, DBAPIError) else None
+    cause = error.orig if isinstance(error, DBAPIError) else error
     if _unique(cause):
         return AlreadyExists("There is already a record with this id, name or uid.")
     if type(cause).__name__ == "DataError":
@@ -78,12 +83,14 @@ def _unique(cause: object) -> bool:
 
 def _unavailable(cause: BaseException | None) -> Unavailable | None:
     """Return what a failing database amounts to; None where it is our statement that was wrong."""
+    if isinstance(cause, SQLAlchemyError):
+        return None
     if isinstance(cause, sqlite3.Error):
         primary = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if primary == sqlite3.SQLITE_FULL:
             return DiskFull(_FULL)
         return Unavailable(_SQLITE[primary]) if primary in _SQLITE else None
-    return None if cause is None else _postgres(getattr(cause, "sqlstate", None))
+    return _postgres(getattr(cause, "sqlstate", None))
 
 
 def _postgres(sqlstate: str | None) -> Unavailable | None:

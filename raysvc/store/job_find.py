@@ -1,14 +1,12 @@
 """Lists of jobs: a page at the cost of a page, whatever the history's size and whichever filters are set.
 
-A page comes from walks: an index is read newest first from the cursor on, and the filters that it does not cover are
-checked row by row until the page is full. What matters is which index is walked. Databases guess badly (SQLite keeps no
-statistics, so it is told by INDEXED BY), so it is chosen here by what the filters mean; the first of these that is set:
+What matters is which index is used, and that is chosen here: a database guesses, and SQLite without any statistics, so
+it is told (INDEXED BY). First each filter is asked whether few jobs pass it, which costs a glance at its index. Then
 
-  a rare name           all that have it, sorted: they are few
-  a label               newest first in (label); but for live phases, (phase) holds 100,000 jobs at most
-  an owner              newest first in (owner, phase), for each phase, merged
-  projects              newest first in (project, phase), for each of both, merged
-  nothing               newest first in (phase), for each phase, merged
+  few pass one of them   those few are read, the other filters checked, and the rest sorted
+  many pass each         an index is walked newest first from the cursor on, and the other filters are checked row by
+                         row until the page is full, which is soon: (label), (owner, phase), (project, phase) or
+                         (phase). Of several owners' phases, or projects, the walks are merged.
 """
 
 import base64
@@ -39,8 +37,10 @@ class Key(NamedTuple):
     uid: str
 
 
-# Up to this many jobs of a name are sorted (about 30 ms); of a more frequent one, a walk by time soon meets enough.
-_RARE = 20_000
+# Up to so many jobs are few: to read and sort them takes about 30 ms.
+_FEW = 10_000
+# Above so many projects, it is cheaper to walk all projects and to skip the others' jobs.
+_PROJECTS = 10
 _CURSOR = re.compile(r"(-?[0-9]{1,18}) ([0-9a-z]{16})")
 _LAST_CHARACTER = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
@@ -56,8 +56,7 @@ def find(connection: Connection, query: JobQuery) -> Page[Job]:
     ]
     keys = list(islice(heapq.merge(*runs, reverse=True), wanted))
     page = keys[: query.limit]
-    rows = connection.execute(sa.select(job.c.uid, job.c.body).where(job.c.uid.in_([key.uid for key in page])))
-    bodies: dict[str, str] = {row.uid: row.body for row in rows}
+    bodies = _bodies(connection, [key.uid for key in page])
     return Page[Job](
         # One that was pruned since its key was read is left out.
         items=tuple(Job.model_validate_json(bodies[key.uid]) for key in page if key.uid in bodies),
@@ -65,46 +64,37 @@ def find(connection: Connection, query: JobQuery) -> Page[Job]:
     )
 
 
+def _bodies(connection: Connection, uids: Sequence[str]) -> dict[str, str]:
+    if not uids:
+        return {}
+    rows = connection.execute(sa.select(job.c.uid, job.c.body).where(job.c.uid.in_(uids)))
+    return {row.uid: row.body for row in rows}
+
+
 def _walks(connection: Connection, query: JobQuery, after: Key | None) -> Iterable[Walk]:
     """Return the queries whose merged rows are the page's keys."""
     checks = _checks(query)
+    few = _fewest(connection, query, checks)
+    if few is not None:
+        return [_walk(query, after, few, checks)]
     live_only = query.phases is not None and LIVE.issuperset(query.phases)
-    if query.name_prefix and _rare(connection, query.name_prefix):
-        return [_newest_first(job, query, after).where(_named(query.name_prefix), ~job.c.deleted, *checks.values())]
     if query.label is not None and not live_only:
-        del checks["label"]
-        labelled = _newest_first(label, query, after).join(job, job.c.uid == label.c.uid)
-        labelled = labelled.where(*_has(query.label), ~job.c.deleted, *checks.values())
-        return [labelled.with_hint(label, "INDEXED BY label_value", "sqlite")]
-    heads: Sequence[Filter]
+        return [_walk(query, after, "label_value", checks)]
+    index = "job_phase"
+    heads: Sequence[Filter] = [sa.true()]
     if query.owner is not None:
         index, heads = "job_owner", [checks.pop("owner")]
-    elif query.projects is not None:
+    elif query.projects is not None and len(query.projects) <= _PROJECTS:
         del checks["projects"]
         index, heads = "job_project", [job.c.project == name for name in dict.fromkeys(query.projects)]
-    else:
-        index, heads = "job_phase", [sa.true()]
-    phases = tuple(JobPhase) if query.phases is None else dict.fromkeys(query.phases)
     checks.pop("phases", None)
-    walk = _newest_first(job, query, after).where(~job.c.deleted, *checks.values())
-    walk = walk.with_hint(job, f"INDEXED BY {index}", "sqlite")
+    walk = _walk(query, after, index, checks)
+    phases = tuple(JobPhase) if query.phases is None else dict.fromkeys(query.phases)
     return (walk.where(head, job.c.phase == phase.value) for head in heads for phase in phases)
 
 
-def _newest_first(table: sa.Table, query: JobQuery, after: Key | None) -> Walk:
-    """Return the keys of a table with both of its columns, from the cursor on and within the range of time."""
-    born = table.c.created_at
-    walk = sa.select(born, table.c.uid).order_by(born.desc(), table.c.uid.desc())
-    if query.created_after is not None:
-        walk = walk.where(born >= micros(query.created_after))
-    if query.created_before is not None:
-        walk = walk.where(born < micros(query.created_before))
-    if after is not None:
-        walk = walk.where(sa.tuple_(born, table.c.uid) < sa.tuple_(after.created_at, after.uid))
-    return walk
-
-
 def _checks(query: JobQuery) -> dict[str, Filter]:
+    """Return what a job must pass."""
     checks: dict[str, Filter] = {}
     if query.projects is not None:
         checks["projects"] = job.c.project.in_(query.projects)
@@ -113,34 +103,76 @@ def _checks(query: JobQuery) -> dict[str, Filter]:
     if query.owner is not None:
         checks["owner"] = job.c.owner == query.owner
     if query.name_prefix:
-        checks["name"] = sa.func.substr(job.c.name, 1, len(query.name_prefix)) == query.name_prefix
+        checks["name"] = _begins(job.c.name, query.name_prefix)
     if query.label is not None:
-        checks["label"] = sa.exists().where(label.c.uid == job.c.uid, *_has(query.label))
+        checks["label"] = sa.exists().where(label.c.uid == job.c.uid, _has(query.label))
     return checks
 
 
-def _has(pair: tuple[str, str]) -> tuple[Filter, Filter]:
-    return label.c.key == pair[0], label.c.value == pair[1]
+def _fewest(connection: Connection, query: JobQuery, checks: dict[str, Filter]) -> str | None:
+    """Return the index in which the fewest jobs pass what it is on, None where that is more than a few."""
+    phases = [checks["phases"]] if "phases" in checks else []
+    options: dict[str, list[Filter]] = {}
+    if "name" in checks:
+        options["job_name"] = [checks["name"]]
+    if query.label is not None:
+        options["label_value"] = [_has(query.label)]
+    if "owner" in checks:
+        options["job_owner"] = [checks["owner"], *phases]
+    if "projects" in checks:
+        options["job_project"] = [checks["projects"], *phases]
+    if phases and not options.keys() & {"job_owner", "job_project"}:
+        options["job_phase"] = phases
+    many_projects = query.projects is not None and len(query.projects) > _PROJECTS
+    if len(options) < 2 and "job_name" not in options and not many_projects:  # noqa: PLR2004 filters
+        return None  # nothing to choose from, and its walks are in order
+    fewest, chosen = _FEW + 1, None
+    for index, conditions in options.items():
+        some = _using(index, sa.select(sa.literal(1)).where(*conditions)).limit(fewest).subquery()
+        count = connection.scalar(sa.select(sa.func.count()).select_from(some)) or 0
+        if count < fewest:
+            fewest, chosen = count, index
+    return chosen
 
 
-def _named(prefix: str) -> Filter:
-    named = job.alias("named")
-    uids = sa.select(named.c.uid).where(*_begins(named.c.name, prefix), ~named.c.deleted)
-    return job.c.uid.in_(uids.with_hint(named, "INDEXED BY job_name", "sqlite"))
+def _walk(query: JobQuery, after: Key | None, index: str, checks: dict[str, Filter]) -> Walk:
+    """Return the keys of the jobs that pass, newest first, from the cursor on, and within the range of time."""
+    table = job
+    if index == "label_value" and query.label is not None:
+        # Along the labels, whose rows are in the order of their jobs' birth, to the jobs.
+        table = label
+        checks = {**checks, "label": _has(query.label)}
+    born = table.c.created_at
+    walk = _using(index, sa.select(born, table.c.uid)).where(*checks.values())
+    if table is label:
+        walk = walk.join(job, job.c.uid == label.c.uid).where(~job.c.deleted)
+    if query.created_after is not None:
+        walk = walk.where(born >= micros(query.created_after))
+    if query.created_before is not None:
+        walk = walk.where(born < micros(query.created_before))
+    if after is not None:
+        walk = walk.where(sa.tuple_(born, table.c.uid) < sa.tuple_(after.created_at, after.uid))
+    return walk.order_by(born.desc(), table.c.uid.desc())
 
 
-def _rare(connection: Connection, prefix: str) -> bool:
-    some = sa.select(sa.literal(1)).where(*_begins(job.c.name, prefix), ~job.c.deleted).limit(_RARE + 1).subquery()
-    return (connection.scalar(sa.select(sa.func.count()).select_from(some)) or 0) <= _RARE
+def _using(index: str, query: Walk) -> Walk:
+    """Return the query on the table of the index, and through it."""
+    if index == "label_value":
+        return query.select_from(label).with_hint(label, f"INDEXED BY {index}", "sqlite")
+    return query.select_from(job).where(~job.c.deleted).with_hint(job, f"INDEXED BY {index}", "sqlite")
 
 
-def _begins(name: sa.ColumnElement[str], prefix: str) -> tuple[Filter, ...]:
+def _has(pair: tuple[str, str]) -> Filter:
+    return sa.and_(label.c.key == pair[0], label.c.value == pair[1])
+
+
+def _begins(name: sa.ColumnElement[str], prefix: str) -> Filter:
     """Return what holds for names that begin so, as a range of an index: from the prefix to the next text after it."""
     for place in reversed(range(len(prefix))):
         if (code := ord(prefix[place]) + 1) <= _LAST_CHARACTER:
             code = _SURROGATES.stop if code in _SURROGATES else code
-            return name >= prefix, name < prefix[:place] + chr(code)
-    return (name >= prefix,)
+            return sa.and_(name >= prefix, name < prefix[:place] + chr(code))
+    return name >= prefix
 
 
 def _cursor(key: Key) -> str:

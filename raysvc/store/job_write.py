@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from raysvc.domain.job import Job
 from raysvc.errors import AlreadyExists, KeyReused, NotFound, RaysvcError, StaleVersion
 from raysvc.store.job_row import NewJob, SavedJob
-from raysvc.store.schema import event, idempotency, job, label, package, package_ref
+from raysvc.store.schema import FINALISED, event, idempotency, job, label, package, package_ref
 
 Pair = tuple[str, str]
 
@@ -143,7 +143,7 @@ def prune_jobs(connection: Connection, finished_before: int, limit: int) -> list
     """Remove finalised jobs that ended before then, oldest end first; all that hangs on them goes by cascade."""
     rows = connection.execute(
         sa.select(job.c.uid, job.c.body)
-        .where(job.c.finalised, job.c.finished_at < finished_before)
+        .where(FINALISED, job.c.finished_at < finished_before)
         .order_by(job.c.finished_at, job.c.uid)
         .limit(limit)
         .with_for_update()

@@ -1,6 +1,7 @@
 """Bringing a database to the schema of this code. Alembic is loaded only where there is something to do."""
 
 import importlib
+import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -49,7 +50,7 @@ def ready(url: URL, now: datetime, migrations: Migrations) -> None:
             # Again, under the lock: another process may have been faster.
             if _found(connection, migrations) != migrations.head:
                 importlib.import_module("raysvc.store.migrations.run").upgrade(connection, migrations.folder)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         raise translate(error) from error
     finally:
         engine.dispose()
@@ -83,5 +84,9 @@ def _back_up(engine: Engine, url: URL, found: str, now: datetime) -> None:
         return
     copy = file.with_name(f"{file.name}.schema-{found}.{now:%Y%m%dT%H%M%SZ}.bak")
     copy.unlink(missing_ok=True)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("VACUUM INTO :copy"), {"copy": str(copy)})
+    # By the driver itself: it must be outside of the transaction that a connection of this engine always is in.
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute("VACUUM INTO ?", (str(copy),))
+    finally:
+        connection.close()

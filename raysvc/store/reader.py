@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from raysvc.errors import Unavailable
 from raysvc.store.engine import READERS
-from raysvc.store.fault import translate
+from raysvc.store.fault import gone, translate
 
 T = TypeVar("T")
 
@@ -43,10 +43,9 @@ class Reader:
             try:
                 return self._once(query)
             except DBAPIError as error:
-                if not error.connection_invalidated:
+                if not gone(error):
                     raise
-                # The server was restarted since this connection was last used; a query may be repeated.
-                return self._once(query)
+                return self._once(query)  # on a new connection: a query may be repeated
         except SQLAlchemyError as error:
             raise translate(error) from error
 

@@ -15,7 +15,13 @@ metadata = sa.MetaData()
 WORD = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 MICROS = sa.BigInteger()
 
-version = sa.Table("raysvc_version", metadata, sa.Column("version_num", sa.String(32), primary_key=True))
+# Alembic's own table, of one row.
+version = sa.Table(
+    "raysvc_version",
+    metadata,
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="raysvc_version_pkc"),
+)
 
 job = sa.Table(
     "job",
@@ -134,6 +140,10 @@ flag = sa.Table(
 )
 
 
+# As SQLite must meet it in a query, word for word, to use an index that has it as a condition.
+FINALISED = job.c.finalised == sa.true()
+
+
 def _index(name: str, *columns: sa.Column[object], where: sa.ColumnElement[bool], unique: bool = False) -> None:
     sa.Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
@@ -151,7 +161,7 @@ _index("job_due", job.c.due_at, job.c.uid, where=job.c.due_at.is_not(None))
 # `waiting` and `count_queued`: only jobs that wait are in it.
 _index("job_waiting", job.c.lane, job.c.turn, job.c.uid, where=job.c.lane.is_not(None))
 # `prune`: what may go, oldest end first.
-_index("job_finalised", job.c.finished_at, job.c.uid, where=job.c.finalised)
+_index("job_finalised", job.c.finished_at, job.c.uid, where=FINALISED)
 # `find` by a label, newest first.
 sa.Index("label_value", label.c.key, label.c.value, label.c.created_at, label.c.uid)
 # The cascade of `prune`, and letting go of a finished job's packages.

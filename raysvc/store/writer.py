@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.sql.dml import UpdateBase
 
 from raysvc.errors import RaysvcError, Unavailable
-from raysvc.store.fault import connection_lost, of_one, passing, translate
+from raysvc.store.fault import gone, of_one, passing, translate, unusable
 
 Ask = TypeVar("Ask")
 T = TypeVar("T")
@@ -49,6 +49,7 @@ class Writer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
+        self._committing = False
         self._waiting: list[_Operation] = []
         self._filled = asyncio.Event()
         self._open = False
@@ -112,11 +113,14 @@ class Writer:
 
     def _commit(self, batch: Sequence[_Operation]) -> list[Any]:
         """Return the outcomes of one transaction over the batch; where one spoils it, of one transaction each."""
+        idle = self._connection is not None
         try:
             return self._transact(batch)
         except Exception as error:  # noqa: BLE001 whatever it is, it is the outcome
-            if connection_lost(error):
+            if unusable(error):
                 self._disconnect()
+            if idle and gone(error) and not self._committing:
+                return self._commit(batch)  # the connection died since the last batch, and nothing was kept
             if of_one(error):
                 return [self._commit_alone(operation) for operation in batch]
             return [translate(error) for _ in batch]
@@ -126,7 +130,7 @@ class Writer:
             try:
                 return self._transact([operation])[0]
             except Exception as error:  # noqa: BLE001 whatever it is, it is the outcome
-                if connection_lost(error):
+                if unusable(error):
                     self._disconnect()
                 if not (tries_left and passing(error)):
                     return translate(error)
@@ -137,10 +141,12 @@ class Writer:
         kinds: dict[Work[Any, Any], list[int]] = {}
         for place, operation in enumerate(batch):
             kinds.setdefault(operation.work, []).append(place)
+        self._committing = False
         with self._connect().begin():
             for work, places in kinds.items():
                 for place, outcome in zip(places, work(self._connect(), [batch[p].ask for p in places]), strict=True):
                     outcomes[place] = outcome
+            self._committing = True
         return outcomes
 
     def _connect(self) -> Connection:

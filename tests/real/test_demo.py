@@ -55,7 +55,7 @@ def test_the_demo_shows_what_it_says_and_keep_leaves_it_running(tmp_path: Path) 
             assert {"samples.txt", "metrics.jsonl", "model/config.json", "model/model.safetensors"} <= {
                 file.path for file in client.jobs.artifacts.list(job.id)
             }
-            steps = [point["step"] for point in client.jobs.metrics(job.id, limit=2000).points]
+            steps = [point["step"] or 0 for point in client.jobs.metrics(job.id, limit=2000).points]
             assert steps == sorted(set(steps))
     finally:
         announced = folder / "server.json"

@@ -1,5 +1,6 @@
 """Talking to a cluster's Ray in somebody's name: what is sent on, what is sent back, and what is never either."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
@@ -42,6 +43,7 @@ CONNECT_S = 3.0
 READ_S = 330.0
 # JSON is read whole, to take secrets out of it; 10,000 tasks with all their details are about 20 MB.
 MAX_JSON_BYTES = 128 << 20
+SMALL_BYTES = 64 << 10
 
 
 class Upstream:
@@ -74,7 +76,7 @@ class Upstream:
         if not response.headers.get("content-type", "").startswith("application/json"):
             return Stream(_raw(response), status_code=response.status_code, headers=kept)
         async with aclosing(response):
-            body = b"" if request.method == "HEAD" else redacted(await _whole(response))
+            body = b"" if request.method == "HEAD" else await _without_secrets(await _whole(response))
         kept = {name: value for name, value in kept.items() if name not in {"content-encoding", "content-length"}}
         return Response(body, status_code=response.status_code, headers=kept)
 
@@ -83,7 +85,7 @@ class Upstream:
     ) -> httpx.Request:
         # Where the caller's own headers do not say so, this one tells Ray to answer as it would answer a browser.
         sent = {"sec-fetch-mode": "cors", "accept-encoding": "identity", **headers, **endpoint.headers}
-        timeout = httpx.Timeout(read_s, connect=min(CONNECT_S, read_s))
+        timeout = httpx.Timeout(read_s, connect=min(CONNECT_S, read_s), pool=CONNECT_S)
         return self._client.build_request(method, endpoint.url.rstrip("/") + target, headers=sent, timeout=timeout)
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
@@ -91,6 +93,11 @@ class Upstream:
             return await self._client.send(request, stream=True)
         except httpx.HTTPError as error:
             raise Unavailable(f"The cluster's Ray does not answer ({type(error).__name__}). Try again soon.") from error
+
+
+async def _without_secrets(body: bytes) -> bytes:
+    # A large answer takes a second or so; the others must not wait for it.
+    return redacted(body) if len(body) < SMALL_BYTES else await asyncio.to_thread(redacted, body)
 
 
 async def _raw(response: httpx.Response) -> AsyncGenerator[bytes, None]:

@@ -81,13 +81,14 @@ def plot(points: Sequence[Point], names: Sequence[str], width: int = 640, height
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Return round numbers (1, 2 or 5 times a power of ten apart) that enclose low to high."""
-    if high <= low:
-        low, high = low - abs(low) / 2 - 0.5, high + abs(high) / 2 + 0.5
+    size = max(abs(low), abs(high))
+    if high - low <= max(size * 1e-9, 1e-300):  # flat, as far as a drawing can show
+        low, high = low - size / 2 - 0.5, high + size / 2 + 0.5
     rough = (high - low) / most
     power = 10.0 ** floor(log10(rough))
     step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= rough * 0.999)
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, last + 1)]
+    return [float(f"{index * step:.10g}") for index in range(first, last + 1)]
 
 
 def number(value: float) -> str:

@@ -28,8 +28,9 @@ def render(request: Request, template: str, who: Principal | None, *, status: in
     html = _templates.get_template(template).render(
         nonce=nonce, who=who, now=platform(request).clock.now(), version=settings(request).version, **values
     )
+    # Chromium holds a form to its targets through redirects too, and a login may lead on to a dashboard.
     policy = (
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"form-action 'self' {settings(request).dashboard_url}; base-uri 'none'; frame-ancestors 'none'"
     )
     return HTMLResponse(html, status, {"Content-Security-Policy": policy, "Cache-Control": "no-store"})

@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from structlog.contextvars import bind_contextvars
 
 from raysvc.api.body import parse
 from raysvc.api.cluster.upstream import Upstream
@@ -27,6 +28,12 @@ MAX_LISTED = 1000
 # A header is for a glance; the whole text is in the job's events.
 MAX_WARNING_LENGTH = 500
 MAX_WARNINGS = 20
+
+
+class IdTaken(AlreadyExists):
+    """Status and phrase are those that KubeRay's operator looks for, to take the job as submitted."""
+
+    status = 500
 
 
 class JobRoutes:
@@ -54,11 +61,12 @@ class JobRoutes:
         submission = Submission(project, asked.spec, asked.submission_id, _idempotency_key(request, asked))
         try:
             receipt = await self._platform.intake.submit(who, submission)
-        except AlreadyExists:
-            # Status and phrase are what KubeRay's operator looks for, to take the job as submitted.
-            text = f"Job with submission_id {asked.submission_id} already exists. Please use a different submission_id."
-            return PlainTextResponse(text, status_code=500)
+        except AlreadyExists as error:
+            raise IdTaken(
+                f"Job with submission_id {asked.submission_id} already exists. Please use a different submission_id."
+            ) from error
         job_id = receipt.job.id
+        bind_contextvars(job_id=job_id)
         response = reply({"job_id": job_id, "submission_id": job_id})
         _warn(response, receipt.warnings)
         return response

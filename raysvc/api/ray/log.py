@@ -19,12 +19,14 @@ from raysvc.api.ray.find import find_job
 from raysvc.control.platform import Platform
 from raysvc.domain.access import Resource, Verb, authorise
 from raysvc.domain.job import Job
-from raysvc.errors import RaysvcError
+from raysvc.errors import RaysvcError, Unauthenticated
 
 log = structlog.get_logger()
 
 # One frame holds at most this many bytes of the log; a byte that is no text becomes three, and 1 MiB is the promise.
 FRAME_BYTES = 256 << 10
+# So often is the reader's token looked at again.
+RECHECK_S = 15.0
 
 
 class LogRoutes:
@@ -50,7 +52,7 @@ class LogRoutes:
             return
         await socket.accept()
         pump = asyncio.create_task(self._pump(socket, job), name=f"tail {job.uid}")
-        gone = asyncio.create_task(_disconnected(socket))
+        gone = asyncio.create_task(_until_gone(socket))
         try:
             await asyncio.wait((pump, gone), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -101,6 +103,18 @@ async def text(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
         yield rest
 
 
-async def _disconnected(socket: WebSocket) -> None:
-    while (await socket.receive())["type"] != "websocket.disconnect":
-        pass
+async def _until_gone(socket: WebSocket) -> None:
+    """Return when the reader has gone, or may no longer read."""
+    while True:
+        try:
+            async with asyncio.timeout(RECHECK_S):
+                if (await socket.receive())["type"] == "websocket.disconnect":
+                    return
+        except TimeoutError:
+            try:
+                await caller(socket)
+            except Unauthenticated as error:
+                log.info("log tail cut", error=error.message)
+                return
+            except RaysvcError:
+                continue  # the store is away; that is no reason to cut what is being read

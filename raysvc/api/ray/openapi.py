@@ -1,5 +1,6 @@
 """Ray's API as OpenAPI: its routes are plain Starlette, so FastAPI cannot say what they take and give."""
 
+from copy import deepcopy
 from typing import Any
 
 from raysvc.api.ray.version import API_VERSION, RAY_VERSION
@@ -18,7 +19,7 @@ def paths() -> dict[str, Any]:
         _in_path("protocol", "always `gcs`", "gcs"),
         _in_path("name", "the package's name, made by Ray's client from its contents", "_ray_pkg_0123456789abcdef.zip"),
     ]
-    return {
+    items = {
         "/api/version": {"get": _operation("Versions", _json(_VERSION))},
         "/api/jobs/": {
             "post": _operation("Submit a job", _json(_SUBMITTED), body=_SUBMIT, errors=_SUBMIT_ERRORS),
@@ -42,6 +43,7 @@ def paths() -> dict[str, Any]:
         },
         "/api/component_activities": {"get": _operation("Is there work?", _json(_exactly(driver=_OBJECT)))},
     }
+    return deepcopy(items)  # whoever builds the document adds to it
 
 
 def _operation(

@@ -1,5 +1,6 @@
 """Who calls, and what every route of /v1 takes: the project in the query, a job by name, a dry run."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -7,11 +8,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Query, Request
 from fastapi.dependencies.utils import get_flat_dependant
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, AwareDatetime, BaseModel
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, TypeAdapter, ValidationError
 
 from raysvc.api.auth import home_project, principal
 from raysvc.api.context import platform
-from raysvc.api.invalid import FieldError, Malformed, unknown
+from raysvc.api.invalid import FieldError, Malformed, field_errors, unknown
 from raysvc.control.locate import locate
 from raysvc.control.platform import Platform
 from raysvc.domain.access import Principal
@@ -59,6 +60,20 @@ Calling = Annotated[Caller, Depends(caller)]
 Visiting = Annotated[Caller, Depends(visitor)]
 
 
+_PROJECT: TypeAdapter[str] = TypeAdapter(Name)
+
+
+def project_in(request: Request, who: Principal) -> str:
+    """Return the project that is meant, for a route that reads its query itself; raises Invalid."""
+    named = request.query_params.get("project")
+    if named is None:
+        return home_project(who)
+    try:
+        return _PROJECT.validate_python(named)
+    except ValidationError as error:
+        raise Malformed([FieldError(field="project", message=field_errors(error.errors())[0].message)]) from error
+
+
 async def known_query(request: Request) -> None:
     """Refuse query parameters that the route does not know: `?dry-run=true` must not submit."""
     check_query(request)
@@ -95,4 +110,11 @@ def _to_utc(at: datetime) -> datetime:
         raise ValueError("must be an instant that a calendar has") from error
 
 
-When = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+def _is_rfc3339(at: Any) -> Any:
+    if isinstance(at, str) and not _DATE_TIME.match(at):
+        raise ValueError("must be a time with its zone, such as 2026-01-31T12:00:00Z")
+    return at
+
+
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+When = Annotated[AwareDatetime, BeforeValidator(_is_rfc3339), AfterValidator(_to_utc)]

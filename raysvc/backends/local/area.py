@@ -4,17 +4,19 @@ The folders that others must not rename or plant belong to the server; only the 
 as. So a path made here cannot be turned into a symlink by a job.
 """
 
+import errno
 import os
 import shlex
 import shutil
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from raysvc.domain.job import JobRef
+from raysvc.errors import DiskFull, Unavailable
 
 # Sessions before this one whose driver logs are kept: a job that died with its head still has its last lines there.
 SESSIONS_KEPT = 2
@@ -115,8 +117,10 @@ class Area:
         found = [path for path in self.ray.glob("session_2*") if path.is_dir() and not path.is_symlink()]
         return sorted(found, reverse=True)
 
-    def prune_sessions(self) -> None:
-        """Before a new head starts: keep of the last sessions the logs, and nothing of those before."""
+    def clear(self) -> None:
+        """Before a new head starts: keep of the last sessions the logs; no secret, and nothing of those before."""
+        for path in self._secrets.iterdir():
+            path.unlink(missing_ok=True)
         for number, session in enumerate(self.sessions()):
             if number >= SESSIONS_KEPT:
                 shutil.rmtree(session, ignore_errors=True)
@@ -140,6 +144,17 @@ class Area:
                 os.fchown(file.fileno(), self.owner.uid, self.owner.gid)
             file.write(content)
         draft.replace(path)
+
+
+@contextmanager
+def disk() -> Iterator[None]:
+    """Say in our words what goes wrong with files. Raises DiskFull, or Unavailable."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFull("The disk of the work area is full. Free some space; nothing was started.") from error
+        raise Unavailable(f"The work area cannot be used: {error}.") from error
 
 
 def give(root: Path, owner: Owner) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from raysvc.backends.local.area import Area
+from raysvc.backends.local.area import Area, disk
 from raysvc.backends.local.beneath import folder_below, open_below
 from raysvc.errors import NotFound
 from raysvc.ports import ArtifactFile
@@ -28,7 +28,8 @@ class LocalArtifacts:
 
     async def list(self, uid: str) -> Sequence[ArtifactFile]:
         """Return the job's files by path; none where it left none."""
-        return await asyncio.to_thread(_scan, self._area().jobs, _uid(uid))
+        with disk():
+            return await asyncio.to_thread(_scan, self._area().jobs, _uid(uid))
 
     async def read(self, uid: str, path: str, *, offset: int = 0) -> AsyncIterator[bytes]:
         parts = PurePosixPath(path).parts

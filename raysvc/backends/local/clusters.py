@@ -69,7 +69,8 @@ class LocalClusters:
 
 def total(nodes: Iterable[Mapping[str, Any]]) -> Resources:
     """Return what the nodes (of /api/v0/nodes) have together."""
-    return _sum((str(name), float(amount)) for node in nodes for name, amount in node["resources_total"].items())
+    amounts = (node.get("resources_total") or {} for node in nodes)
+    return _sum((str(name), float(amount)) for had in amounts for name, amount in had.items())
 
 
 def used(by_node: Mapping[str, str]) -> Resources:

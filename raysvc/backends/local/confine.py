@@ -49,7 +49,7 @@ def confine(config: LocalConfig) -> Confinement:
     """
     inside = config.data_dir / "work"
     if os.geteuid() != 0:
-        if config.job_user not in {None, pwd.getpwuid(os.geteuid()).pw_name}:
+        if config.job_user and _user(config.job_user).pw_uid != os.geteuid():
             raise Invalid(f"Only a server of root's can run jobs as {config.job_user!r}.", field="job_user")
         return _unconfined(inside, None)
     user = _user(config.job_user)
@@ -57,13 +57,13 @@ def confine(config: LocalConfig) -> Confinement:
         return _unconfined(inside, "Jobs run as root, as asked: each of them can read and change all of this machine.")
     for attempt in _attempts(inside, user):
         attempt.area.prepare()
-        if _works(attempt):
+        if not (obstacle := _obstacle(attempt)):
             _settle(inside, attempt.area.root)
             return attempt
     return _unconfined(
         inside,
-        f"Jobs run as root: user {user.pw_name} cannot reach Python at {sys.prefix}, and mount namespaces are not "
-        "allowed here. Install raysvc where every user can read it (say /opt), or start it as an unprivileged user.",
+        f"Jobs run as root: user {user.pw_name} cannot use Python at {sys.prefix} ({obstacle}), and mount namespaces "
+        "do not help here. Install raysvc where every user can read it (say /opt), or start it as another user.",
     )
 
 
@@ -115,10 +115,19 @@ def _settle(inside: Path, root: Path) -> None:
         inside.symlink_to(root)
 
 
-def _works(confinement: Confinement) -> bool:
-    """Tell whether the user can start this Python, read Ray, and write to its scratch folder."""
+def _obstacle(confinement: Confinement) -> str:
+    """Return what keeps the user from starting this Python, reading Ray, and writing to its scratch folder, or ''."""
     command = [sys.executable, "-I", "-c", _TRY, str(ray_package()), str(confinement.area.scratch)]
-    tried = subprocess.run(  # noqa: S603 our own script
-        [*confinement.wrap(), "--", *command], env={}, capture_output=True, check=False, timeout=_TRY_SECONDS
-    )
-    return tried.returncode == 0
+    try:
+        tried = subprocess.run(  # noqa: S603 our own script
+            [*confinement.wrap(), "--", *command],
+            env={},
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=_TRY_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"Python did not start within {_TRY_SECONDS} s: the machine is too busy.") from error
+    *_, last = tried.stderr.strip().splitlines() or [f"exit {tried.returncode}"]
+    return last if tried.returncode else ""

@@ -5,7 +5,8 @@ Ray's own tail sleeps a second at a time, begins at byte 0 and rewrites `\r`; th
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 from raysvc.backends.local.beneath import open_below
@@ -80,18 +81,19 @@ class RestLog:
         over = ended is None
         while True:
             position = 0
-            async for chunk in await self._fetch():
-                position += len(chunk)
-                if position > offset:
-                    fresh = chunk[offset - position :]
-                    offset = position
-                    yield fresh
+            async with aclosing(await self._fetch()) as chunks:
+                async for chunk in chunks:
+                    position += len(chunk)
+                    if position > offset:
+                        fresh = chunk[offset - position :]
+                        offset = position
+                        yield fresh
             if over or ended is None:
                 return
             over = await ended()
             await self._clock.sleep(_REST_POLL_S)
 
-    async def _fetch(self) -> AsyncIterator[bytes]:
+    async def _fetch(self) -> AsyncGenerator[bytes, None]:
         record = await self._session.api.job(self._ref.name) or {}
         node = record.get("driver_node_id") or self._session.head_node
         return self._session.api.log_file(node, log_name(self._ref))

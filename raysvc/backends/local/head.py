@@ -94,7 +94,7 @@ def start(config: LocalConfig, files: HeadFiles, confinement: Confinement, port:
     """Start a head on that dashboard port; returns before it answers. Blocks for some 0.1 s. Raises Unavailable."""
     ray_package()
     area = confinement.area
-    area.prune_sessions()
+    area.clear()
     area.write_token(secrets.token_hex(32))
     state = HeadState(
         id=secrets.token_hex(8),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysvc.backends.local.area import Area
+from raysvc.backends.local.area import Area, disk
 from raysvc.backends.local.beneath import folder_below
 from raysvc.backends.local.delivery import Delivery
 from raysvc.backends.local.driverlog import FileLog, RestLog, log_name
@@ -65,15 +65,16 @@ class LocalJobs:
         area, ref = self._world.area(), current_ref(record)
         body = self.render(record).documents[-1]["body"]
         values = {name: await self._secret(record.project, name) for name in secret_names(body["runtime_env"])}
-        await asyncio.to_thread(area.job, record.uid)
-        delivery = Delivery(self._world.materials, area, shared=self._world.own)
-        uris = {
-            (kind, name): await delivery.deliver(session.api, record.project, kind, name)
-            for kind, name in package_references(body["runtime_env"])
-        }
         runtime_env = body["runtime_env"]
-        if self._world.own and values:
-            runtime_env = await asyncio.to_thread(_keep_apart, area, ref, runtime_env, values)
+        with disk():
+            await asyncio.to_thread(area.job, record.uid)
+            delivery = Delivery(self._world.materials, area, shared=self._world.own)
+            uris = {
+                (kind, name): await delivery.deliver(session.api, record.project, kind, name)
+                for kind, name in package_references(runtime_env)
+            }
+            if self._world.own and values:
+                runtime_env = await asyncio.to_thread(_keep_apart, area, ref, runtime_env, values)
         await session.api.submit({**body, "runtime_env": fill(runtime_env, values, uris)})
 
     async def observe(self, ref: JobRef) -> Observation:
@@ -84,7 +85,11 @@ class LocalJobs:
             return Observation(seen=Seen.UNKNOWN, message=error.message)
         if record is None and supervisor.phase is not ClusterPhase.READY:
             return Observation(seen=Seen.UNKNOWN, message="Ray has no such job, but is not well itself")
-        return Observation(seen=Seen.ABSENT) if record is None else observation(record)
+        seen = Observation(seen=Seen.ABSENT) if record is None else observation(record)
+        if seen.seen in ENDED:
+            with suppress(OSError):
+                self._world.area().forget_secrets(ref)
+        return seen
 
     async def stop(self, ref: JobRef) -> None:
         await self._world.supervisor.require().api.stop(ref.name)
@@ -96,7 +101,8 @@ class LocalJobs:
             await session.api.stop(ref.name)
             await self._wait_for_end(session, ref)
         await session.api.delete(ref.name)
-        await asyncio.to_thread(self._forget, ref)
+        with disk():
+            await asyncio.to_thread(self._forget, ref)
 
     async def owned(self) -> AsyncIterator[JobRef]:
         """Yield the Ref of each job that this server sent: another server may use the same Ray."""

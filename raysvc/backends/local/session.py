@@ -3,8 +3,8 @@
 import asyncio
 import os
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -64,7 +64,8 @@ async def connect(api: RayApi, sessions: Path | None = None, first: psutil.Proce
     `sessions` is the folder of a head of our own; of another, the cluster is asked where its session is.
     """
     version = await api.version()
-    head_node = next((node["node_id"] for node in await api.nodes() if node.get("is_head_node")), None)
+    heads = (node for node in await api.nodes() if node.get("is_head_node") and node.get("resources_total"))
+    head_node = next((str(node["node_id"]) for node in heads), None)
     name = str(version.get("session_name"))
     if head_node is None or not _SESSION.fullmatch(name):
         raise Unavailable(f"Ray at {api.url} has no head node yet.")
@@ -77,6 +78,16 @@ async def connect(api: RayApi, sessions: Path | None = None, first: psutil.Proce
         logs=folder / "logs" if folder else None,
         first=first,
     )
+
+
+@asynccontextmanager
+async def _closed_unless_used(api: RayApi) -> AsyncIterator[RayApi]:
+    """Close the client if the block fails or is cancelled; else it goes on in a session."""
+    try:
+        yield api
+    except BaseException:
+        await api.close()
+        raise
 
 
 async def _session_folder(api: RayApi, head_node: str) -> Path | None:
@@ -127,7 +138,7 @@ class OwnHead:
             process = await asyncio.to_thread(head.first_process, state)
         try:
             return await self._answered(state, process)
-        except RaysvcError:
+        except (RaysvcError, OSError):
             await asyncio.to_thread(head.end, state)
             raise
 
@@ -142,19 +153,17 @@ class OwnHead:
             raise
 
     async def _answered(self, state: head.HeadState, process: psutil.Process | None) -> Session:
-        api = RayApi(state.url, self.area.token.read_text())
-        try:
-            async with asyncio.timeout(self._config.start_timeout_s):
-                while process is not None and head.alive(process):
-                    with suppress(Unavailable):
-                        return await connect(api, self.area.ray, process)
-                    await self._clock.sleep(_POLL_S)
-        except TimeoutError:
-            why = f"did not answer within {self._config.start_timeout_s:.0f} s"
-        else:
-            why = "ended before it answered"
-        await api.close()
-        raise Unavailable(f"Ray's head {why}. Its last lines:\n{self._files.log_tail()}")
+        why = "ended before it answered"
+        async with _closed_unless_used(RayApi(state.url, self.area.token.read_text())) as api:
+            try:
+                async with asyncio.timeout(self._config.start_timeout_s):
+                    while process is not None and head.alive(process):
+                        with suppress(Unavailable):
+                            return await connect(api, self.area.ray, process)
+                        await self._clock.sleep(_POLL_S)
+            except TimeoutError:
+                why = f"did not answer within {self._config.start_timeout_s:.0f} s"
+            raise Unavailable(f"Ray's head {why}. Its last lines:\n{self._files.log_tail()}")
 
     def lives(self, session: Session) -> bool:
         return session.first is not None and head.alive(session.first)
@@ -188,12 +197,8 @@ class GivenAddress:
             token = file.read_text().strip() if file else None
         except OSError as error:
             raise Invalid(f"The token file {file} cannot be read: {error.strerror}.", field="ray_token_file") from error
-        api = RayApi(self._url, token)
-        try:
+        async with _closed_unless_used(RayApi(self._url, token)) as api:
             return await connect(api)
-        except RaysvcError:
-            await api.close()
-            raise
 
     def lives(self, session: Session) -> bool:  # noqa: ARG002 somebody else looks after its processes
         return True

@@ -96,7 +96,7 @@ class Supervisor:
                 silent = loop.time() - answered
                 text = str(error) or "Ray does not answer"
                 if silent > self._unhealthy_after_s:
-                    return f"Ray has not answered for {silent:.0f} s and is replaced. {text}"
+                    return f"Ray has not answered for {silent:.0f} s. {text}"
                 self._turn(ClusterPhase.DEGRADED, text)
             else:
                 answered = loop.time()

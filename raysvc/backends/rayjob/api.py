@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class RayApi:
         path = f"/api/packages/gcs/{name}"
         await self._call("PUT", path, content=_chunks(file), headers=size, timeout=UPLOAD_TIMEOUT_S)
 
-    async def log_file(self, node_id: str, name: str) -> AsyncIterator[bytes]:
+    async def log_file(self, node_id: str, name: str) -> AsyncGenerator[bytes, None]:
         """Yield a file of a node's log folder, from its beginning; nothing where there is none."""
         query = {"node_id": node_id, "filename": name, "lines": "-1", "timeout": "30"}
         try:

@@ -15,7 +15,7 @@ from raysvc.domain.package import uris_of
 from raysvc.domain.rendered import Rendered
 from raysvc.errors import Invalid
 
-PACKAGE = re.compile(r"\$\{(?P<kind>package|payload):(?P<name>[^}]+)\}")
+PACKAGE = re.compile(r"gcs://(?P<reference>\$\{(?P<kind>package|payload):(?P<name>[^}]+)\})")
 SECRET = re.compile(r"\$\{secret:(?P<name>[A-Za-z_][A-Za-z0-9_]{0,127})\}")
 # Ray joins a driver to its job by this key; a user's value would point it at another job.
 _RAY_OWN_METADATA = "job_submission_id"
@@ -48,7 +48,7 @@ def render(job: Job, place: Place) -> Rendered:
         **_needs(job),
     }
     uploads = [
-        {"method": "PUT", "path": f"/api/packages/gcs/{match[0]}", "body": f"<the bytes of {match['name']}>"}
+        {"method": "PUT", "path": f"/api/packages/gcs/{match['reference']}", "body": f"<the bytes of {match['name']}>"}
         for match in {match[0]: match for match in _packages(body["runtime_env"])}.values()
     ]
     return Rendered(format="http", documents=(*uploads, {"method": "POST", "path": "/api/jobs/", "body": body}))
@@ -68,7 +68,7 @@ def fill(runtime_env: Any, secrets: Mapping[str, str], uris: Mapping[tuple[str, 
     """Return the runtime_env with its references replaced: secrets by their values, packages by their whole URIs."""
 
     def replace(text: str) -> str:
-        if match := PACKAGE.fullmatch(text.removeprefix("gcs://")):
+        if match := PACKAGE.fullmatch(text):
             return uris[match["kind"], match["name"]]
         return SECRET.sub(lambda found: secrets[found["name"]], text)
 
@@ -96,7 +96,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def _packages(runtime_env: Any) -> Iterator[re.Match[str]]:
-    return (match for text in texts(runtime_env) for match in PACKAGE.finditer(text))
+    return filter(None, map(PACKAGE.fullmatch, texts(runtime_env)))
 
 
 def _runtime_env(job: Job, place: Place) -> dict[str, Any]:

@@ -189,7 +189,7 @@ print("nested", ray.get(read.options(runtime_env={{"env_vars": {{"MORE": "1"}}}}
     assert {"driver True", "worker True", "nested True"} <= set((await output(local, job)).splitlines())
     for file in (local_dir / "work" / "ray").rglob("logs/**/*"):
         assert not file.is_file() or b"second line" not in file.read_bytes(), file
-    await local.backend.jobs.delete(ref_of(job))
+    # Gone with the attempt's end, for its record may be kept for weeks.
     assert not list((local_dir / "work" / "secrets").glob(f"{ref_of(job).name}*"))
 
 

@@ -218,9 +218,7 @@ async def test_postgres_may_go_and_come_back(postgres: PostgresServer, database:
     await store.close()
 
 
-async def test_a_restart_of_postgres_between_two_queries_is_not_noticed(
-    postgres: PostgresServer, database: str
-) -> None:
+async def test_a_restart_of_postgres_between_two_calls_is_not_noticed(postgres: PostgresServer, database: str) -> None:
     store = SqlStore(postgres.url(database), FakeClock())
     await store.open()
     job = await added(store)
@@ -228,6 +226,8 @@ async def test_a_restart_of_postgres_between_two_queries_is_not_noticed(
     postgres.stop()
     postgres.start()
     assert await store.jobs.get_by_uid(job.uid) == job
+    after = await asyncio.gather(*(added(store) for _ in range(3)))
+    assert {job.uid for job in await every_job(store)} >= {job.uid, *(job.uid for job in after)}
     await store.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raysvc.api.ray import log as log_module
 from raysvc.api.ray.log import FRAME_BYTES, text
 from raysvc.domain.job import Job
 from raysvc.domain.job import JobPhase as P
@@ -167,6 +168,21 @@ async def test_a_reader_that_leaves_in_the_middle_of_a_frame_ends_it_too(
         await socket.until(socket.task.done)
     assert closed.is_set()
     assert len(socket.received) == 1  # the accept: a slow reader holds everything up
+
+
+@pytest.mark.usefixtures("job")
+async def test_a_reader_whose_token_ends_is_cut_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "RECHECK_S", 0.02)
+    token, secret = await world.platform.gate.issue(Role.VIEWER, owner="ada")
+    await world.move("j1", P.STARTING, P.RUNNING)
+    async with Socket(world.app, TAIL, {"Authorization": f"Bearer {secret}"}) as socket:
+        await world.store.close()  # of a store that is away nothing follows
+        await asyncio.sleep(0.1)
+        assert not socket.task.done()
+        await world.store.open()
+        await world.platform.gate.revoke(token.id)
+        await socket.until(socket.task.done)
+    assert socket.close is None
 
 
 @pytest.mark.usefixtures("job")

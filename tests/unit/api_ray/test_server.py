@@ -1,13 +1,22 @@
 """The servers: their ports, their limits, and how they stop."""
 
 import asyncio
+import ipaddress
 import socket
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -17,7 +26,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
 from raysvc.api import server as server_module
-from raysvc.api.server import MAX_HEADER_BYTES, Listeners
+from raysvc.api.plain import Stream
+from raysvc.api.server import MAX_HEADER_BYTES, Listeners, Tls
 from raysvc.errors import Conflict, Invalid
 
 DEADLINE_S = 10.0
@@ -271,6 +281,65 @@ async def test_a_body_that_stands_still_is_given_up_and_a_slow_one_is_not(monkey
         reader, writer = await here.connect()
         writer.write(head + b"aaa")
         assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
+
+
+async def test_a_reader_that_goes_ends_what_is_streamed_to_it() -> None:
+    closed = asyncio.Event()
+
+    async def lines() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                await asyncio.sleep(0)  # as whatever reads a disk or a socket does
+                yield b"x" * (1 << 16)
+        finally:
+            closed.set()
+
+    async def stream(_request: Request) -> Response:
+        return Stream(lines())
+
+    async with served(Starlette(routes=[Route("/", stream)])) as here, httpx.AsyncClient() as client:
+        async with client.stream("GET", here.listeners.url) as reply:
+            await anext(reply.aiter_raw())
+        await asyncio.wait_for(closed.wait(), DEADLINE_S)
+
+
+async def test_a_certificate_makes_it_https(tmp_path: Path) -> None:
+    tls = certificate(tmp_path)
+    listeners, stop, ready = Listeners.bind("127.0.0.1", 0, 0, tls=tls), asyncio.Event(), asyncio.Event()
+    app = Starlette(routes=[Route("/", text_of("main")), WebSocketRoute("/tail", follow)])
+    task = asyncio.create_task(listeners.serve(app, app, stop, on_ready=ready.set))
+    await asyncio.wait_for(ready.wait(), DEADLINE_S)
+    url = listeners.url
+    assert url.startswith("https://")
+    trusted = ssl.create_default_context(cafile=str(tls.certificate))
+    async with httpx.AsyncClient(verify=trusted) as client:
+        assert (await client.get(url)).text == "main"
+    tail = await connect(url.replace("https", "wss") + "/tail", ssl=trusted)
+    assert await tail.recv() == "hello"
+    stop.set()
+    with pytest.raises(ConnectionClosedError):
+        await tail.recv()
+    await asyncio.wait_for(task, DEADLINE_S)
+
+
+def certificate(folder: Path) -> Tls:
+    """Make a certificate for 127.0.0.1 that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "raysvc test")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = folder / "cert.pem", folder / "key.pem"
+    pem.write_bytes(made.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return Tls(pem, private)
 
 
 async def test_headers_have_an_end() -> None:

@@ -151,7 +151,9 @@ async def test_submissions_are_counted_by_outcome(client: httpx.AsyncClient) -> 
         return REGISTRY.get_sample_value("raysvc_submits_total", {"outcome": outcome}) or 0
 
     assert REGISTRY is not _DEFAULT
-    before = (count("accepted"), count("denied"))
-    await submit(client)
+    outcomes = ("accepted", "denied", "already_exists")
+    before = [count(outcome) for outcome in outcomes]
+    await submit(client, submission_id="once")
+    await submit(client, submission_id="once")
     await submit(client, metadata={"raysvc.label.deny": "no"})
-    assert (count("accepted"), count("denied")) == (before[0] + 1, before[1] + 1)
+    assert [count(outcome) for outcome in outcomes] == [number + 1 for number in before]

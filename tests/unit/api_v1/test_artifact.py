@@ -94,6 +94,27 @@ async def test_metrics_are_the_last_value_of_each_step(world: World) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step": 1' + "0" * 400 + ', "loss": 1}',
+        '{"step": -1, "loss": 1}',
+        '{"step": true, "loss": 1}',
+        '{"step": 1.5, "loss": 1}',
+        '{"step": 1, "loss": 1' + "0" * 400 + "}",
+        '{"step": 1, "loss": 1e308, "total_steps": Infinity}',
+        '{"step": 1, "loss": -Infinity, "total_steps": -5}',
+        "[" * 100_000,
+        "9" * 5000,
+    ],
+)
+async def test_no_line_of_a_job_breaks_its_page(world: World, line: str) -> None:
+    good = json.dumps({"step": 2, "total_steps": 10, "loss": 1})
+    job = await with_files(world, {"metrics.jsonl": f"{good}\n{line}\n".encode()})
+    for path in (f"/v1/jobs/{job.id}/metrics", f"/v1/jobs/{job.id}", f"/jobs/{job.id}", "/jobs"):
+        assert (await world.call("GET", path)).status_code == 200, path
+
+
 async def test_metrics_are_thinned_out_and_keep_their_ends(world: World) -> None:
     text = "".join(json.dumps({"step": step, "loss": 1 / step}) + "\n" for step in range(1, 5001))
     job = await with_files(world, {"metrics.jsonl": text.encode()})

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from raysvc.api.pages.plot import number, plot, ticks
@@ -41,9 +41,13 @@ def test_no_line_is_drawn_of_less_than_two_points(points: list[dict[str, float |
     assert plot(points, ("loss",)) is None
 
 
-@given(st.lists(st.floats(-1e12, 1e12), min_size=2, max_size=30), st.integers(0, 10**9))
+@given(st.lists(st.floats(-1e300, 1e300), min_size=2, max_size=30), st.integers(0, (1 << 53) - 31))
+@example([0.0, 5e-324], 0)
+@example([-1e300, 1e300], 0)
+@example([1e-15, 3e-15], 0)
 def test_a_plot_stays_in_its_frame(values: list[float], first: int) -> None:
-    drawn = plot([{"step": first + i, "v": value} for i, value in enumerate(values)], ("v",))
+    points: list[Point] = [{"step": first + i, "v": value} for i, value in enumerate(values)]
+    drawn = plot(points, ("v",))
     assert drawn is not None
     numbers = [float(part.strip("ML")) for part in drawn.curves[0].path.split()]
     assert all(drawn.left <= x <= drawn.right for x in numbers[::2])
@@ -52,11 +56,13 @@ def test_a_plot_stays_in_its_frame(values: list[float], first: int) -> None:
 
 
 @given(st.floats(-1e15, 1e15), st.floats(0, 1e15))
+@example(0.0, 5e-324)
+@example(0.0, 3e-15)
 def test_ticks_are_round_few_and_enclose(low: float, span: float) -> None:
     found = ticks(low, low + span)
     assert 2 <= len(found) <= 9
     assert found == sorted(found)
-    slack = max(abs(low), span, 1) * 1e-6
+    slack = max(abs(low), span) * 1e-6 + 1e-300
     assert found[0] <= low + slack
     assert found[-1] >= low + span - slack
 

@@ -98,6 +98,7 @@ async def test_every_filter_filters(world: World) -> None:
         ("label=nocolon", "label"),
         ("created_after=yesterday", "created_after"),
         ("created_after=2026-01-01T00:00:00", "created_after"),
+        ("created_after=0.5", "created_after"),
         ("created_before=0001-01-01T00:00:00%2B14:00", "created_before"),
         ("cursor=nonsense", "cursor"),
         ("project=Team", "project.0"),

@@ -117,6 +117,15 @@ async def test_a_project_that_is_not_there_is_not_found(world: World) -> None:
     assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs:batch"])
+@pytest.mark.parametrize("project", ["", "Team", "a_b", "x" * 64, "..", "%0a"])
+async def test_a_project_that_is_no_name_is_refused(world: World, path: str, project: str) -> None:
+    body = {"spec": SPEC} if path == "/v1/jobs" else {"jobs": [{"spec": SPEC}]}
+    reply = await world.call("POST", f"{path}?project={project}", json=body)
+    assert (reply.status_code, reply.json()["field"]) == (400, "project")
+    assert "lower-case letters" in reply.json()["detail"]
+
+
 async def test_a_store_that_does_not_answer_is_said_so(world: World) -> None:
     headers = await world.headers()
     await world.call("GET", "/v1/whoami", as_=headers)  # the token is known from now on

@@ -115,7 +115,9 @@ def test_of_old_sessions_the_last_logs_stay(area: Area) -> None:
         (session / "sockets").symlink_to("/etc")
     (area.ray / "session_latest").symlink_to(session)
     assert area.sessions()[0] == session
-    area.prune_sessions()
+    secrets = area.write_secrets(REF, {"SECRET": "1"}, None)
+    area.clear()
+    assert not secrets.exists()
     assert [path.name[:18] for path in area.sessions()] == ["session_2026-01-04", "session_2026-01-03"]
     for kept in area.sessions():
         assert [path.name for path in kept.iterdir()] == ["logs"]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.testing import Result
+from typer.testing import CliRunner, Result
 
+from raysvc.cli.app import app
 from raysvc.client.client import Client
 from raysvc.domain.job import JobPhase
 
@@ -263,3 +264,13 @@ def test_artifacts_are_listed_and_fetched(run: Run, tmp_path: Path) -> None:
     assert target.read_text() == "done\n"
     assert run("job", "artifacts", job_id, "get", "result.txt", "--to", "-").stdout == "done\n"
     assert "no artifact" in run("job", "artifacts", job_id, "get", "other", code=4).stderr
+
+
+def test_the_shell_completes_ids_of_jobs(run: Run) -> None:
+    first, second = (
+        submit(run, "--id", "complete-me-1", "--", "true"),
+        submit(run, "--id", "complete-me-2", "--", "true"),
+    )
+    words = {"_RAYSVC_COMPLETE": "complete_bash", "COMP_WORDS": "raysvc job get complete-me", "COMP_CWORD": "3"}
+    done = CliRunner().invoke(app, prog_name="raysvc", env=words)
+    assert set(done.stdout.split()) == {first, second}

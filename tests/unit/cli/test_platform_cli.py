@@ -7,6 +7,7 @@ import pty
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +66,8 @@ def test_a_token_stands_alone_on_stdout_and_works_until_revoked(run: Run, site: 
             ann.whoami()
     assert "revoked" in run("token", "list").stdout
     run("token", "revoke", "nothing", code=4)
-    run("token", "create", code=2)
+    assert "Token" in run("token", "create", "--role", "admin").stderr
+    assert json.loads(run("token", "list", "-o", "json").stdout)[0]["owner"] == "admin"
 
 
 def test_a_member_may_not_make_tokens(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +129,9 @@ def test_admission_is_paused_and_resumed(run: Run) -> None:
     try:
         assert "upgrade" in run("admission", "pause", "-m", "upgrade").stdout
         job_id = run("job", "submit", "-o", "id", "--", "true").stdout.strip()
-        assert "upgrade" in run("job", "explain", job_id).stdout
+        deadline = time.monotonic() + 10
+        while "upgrade" not in run("job", "explain", job_id).stdout:  # verdicts that people read may be a second old
+            assert time.monotonic() < deadline
         assert json.loads(run("admission", "status", "-o", "json").stdout) == {"paused": True, "message": "upgrade"}
     finally:
         run("admission", "resume")
@@ -181,3 +185,20 @@ def test_doctor_looks_at_the_server_and_says_what_to_mend(
     monkeypatch.delenv("RAYSVC_URL")
     monkeypatch.setenv("RAYSVC_DATA_DIR", str(tmp_path / "other"))
     assert "! Server" in run("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--host", "0.0.0.0"], 3, "--insecure"),  # noqa: S104 it is refused
+        (["--tls-cert", __file__], 3, "go together"),
+        (["--port", "70000"], 2, "65535"),
+        (["--max-package-size", "much"], 2, "not an amount of memory"),
+        (["--max-package-size", "0"], 3, "--max-package-bytes"),
+        (["--policies", "/nowhere"], 2, "does not exist"),
+    ],
+)
+def test_up_refuses_what_cannot_be(run: Run, tmp_path: Path, options: list[str], code: int, said: str) -> None:
+    result = run("up", "--data-dir", str(tmp_path / "d"), *options, code=code)
+    assert said in " ".join(result.stderr.split())
+    assert not (tmp_path / "d").exists()

@@ -34,7 +34,7 @@ model = AutoModelForCausalLM.from_pretrained(folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
 encoded = tokenizer("The class, é", return_tensors="pt")
 made = model.generate(**encoded, max_new_tokens=5, do_sample=False)
-chat = tokenizer.apply_chat_template([{"role": "user", "content": "Hello"}], tokenize=False)
+chat = tokenizer.apply_chat_template([{"role": "user", "content": text} for text in ("Hello", "You")], tokenize=False)
 print(json.dumps({
     "kind": type(model).__name__,
     "logits": model(torch.tensor(tokens)).logits.tolist(),
@@ -63,7 +63,7 @@ def test_transformers_loads_it_and_computes_the_same(exported: tuple[Path, Llama
     assert read["ids"] == prepared.tokenizer.encode("The class, é").ids
     assert read["text"] == "The class, é"
     assert 0 < len(read["made"]) <= 5
-    assert read["chat"] == "Hello\n\n"
+    assert read["chat"] == "Hello\n\nYou"
     assert read["special"] == [0, 0, 1]
 
 

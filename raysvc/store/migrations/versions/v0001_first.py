@@ -76,12 +76,8 @@ def _jobs() -> None:
     _index("job_name", "job", ["name", "created_at", "uid"], there)
     _index("job_due", "job", ["due_at", "uid"], _both("due_at IS NOT NULL"))
     _index("job_waiting", "job", ["lane", "turn", "uid"], _both("lane IS NOT NULL"))
-    _index(
-        "job_finalised",
-        "job",
-        ["finished_at", "uid"],
-        {"postgresql": sa.text("finalised"), "sqlite": sa.text("finalised = 1")},
-    )
+    finalised = {"postgresql": sa.text("finalised = true"), "sqlite": sa.text("finalised = 1")}
+    _index("job_finalised", "job", ["finished_at", "uid"], finalised)
     op.create_table(
         "event",
         sa.Column("uid", _WORD, sa.ForeignKey("job.uid", ondelete="CASCADE"), primary_key=True),
