@@ -135,4 +135,4 @@ def _document(text: str, label: str) -> dict[str, Any]:
 def _plain(name: str) -> str:
     """Return a GPU's name as it is compared: `NVIDIA H100 80GB HBM3` and `h100-80` are one."""
     text = re.sub(r"[\s_]+", "-", name.lower().strip())
-    return re.sub(r"^nvidia-|geforce-|-hbm\d\w?|(?<=\d)-?gi?b\b", "", text)
+    return re.sub(r"^nvidia-|^tesla-|geforce-|-hbm\d\w?|(?<=\d)-?gi?b\b", "", text)

@@ -157,7 +157,7 @@ def _summary(subject: Subject) -> ModelSummary:
 def _warnings(candidates: list[Candidate]) -> tuple[str, ...]:
     warnings = []
     if not any(candidate.fits for candidate in candidates):
-        warnings.append("nothing that was tried fits; each candidate names the nearest change")
+        warnings.append("nothing that was tried fits; each candidate names the nearest change, if one was found")
     elif not any(candidate.meets for candidate in candidates):
         warnings.append("the model fits, but nothing that was tried meets the concurrency or the time to first token")
     stale = sum(candidate.price_stale for candidate in candidates)

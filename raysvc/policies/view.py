@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import cel
-from pydantic import ValidationError
 
 from raysvc.domain.admission import Admission, Amend, amend
 from raysvc.domain.job import ImageCode, JobSpec
@@ -66,7 +65,7 @@ def _variables(admission: Admission, fields: frozenset[str]) -> dict[str, Any]:
     if "id" in fields:
         job["id"] = admission.job_id
     if "demand" in fields:
-        job["demand"] = _demand(spec)
+        job["demand"] = spec.demand().model_dump()
     if "images" in fields or "image" in fields:
         job["images"] = images(spec)
     if "image" in fields:
@@ -99,10 +98,3 @@ def _image(named: list[str]) -> str:
             field="runtime_env.image_uri",
         )
     return named[0] if named else ""
-
-
-def _demand(spec: JobSpec) -> dict[str, Any]:
-    try:
-        return spec.demand().model_dump()
-    except ValidationError as error:
-        raise Invalid("The job's driver and workers ask for more than can be counted.", field="shape") from error

@@ -11,11 +11,16 @@ from sqlalchemy.exc import ArgumentError
 
 from raysvc.errors import DataDirError, Invalid
 
-READERS = 4
-"""Connections, and threads, for queries. A query is mostly C code outside of the interpreter's lock."""
+READERS = 8
+"""Connections, and threads, for queries: enough that some long lists leave room for the many short ones."""
 # How long a write waits for another process's (a backup, the server of the version before) before it is refused.
 _BUSY_S = 5.0
-_CONNECT_S = 10
+_POSTGRES = {
+    "application_name": "raysvc",
+    "connect_timeout": "10",  # s
+    "keepalives_idle": "30",  # s: a firewall that forgets idle connections is noticed, or kept from it
+    "tcp_user_timeout": "30000",  # ms until a server that is cut off counts as gone
+}
 
 _SQLITE_WRITER = (
     "PRAGMA journal_mode = WAL",  # readers see the last commit and never wait for the writer
@@ -26,7 +31,7 @@ _SQLITE_WRITER = (
     "PRAGMA wal_autocheckpoint = 4000",  # pages of 4 KiB: fewer, larger checkpoints; 20 % more submits/s than 1000
     "PRAGMA journal_size_limit = 67108864",  # bytes that a log keeps after a burst made it grow
 )
-_SQLITE_READER = ("PRAGMA query_only = ON", "PRAGMA cache_size = -16384")
+_SQLITE_READER = ("PRAGMA query_only = ON", "PRAGMA cache_size = -8192")
 
 
 class _Hinted(SQLiteCompiler):
@@ -110,7 +115,7 @@ def _sqlite(url: URL, pragmas: tuple[str, ...], pool_size: int) -> Engine:
 def _postgres(url: URL, pool_size: int) -> Engine:
     try:
         return sa.create_engine(
-            url.update_query_dict({"application_name": "raysvc", "connect_timeout": str(_CONNECT_S), **url.query}),
+            url.update_query_dict({**_POSTGRES, **url.query}),
             pool_size=pool_size,
             max_overflow=0,
             hide_parameters=True,

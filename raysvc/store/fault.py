@@ -26,7 +26,7 @@ _UNIQUE = "23505"
 _RACES = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _STANDBY = "25006"  # read-only: a replica that was not promoted (yet)
 _AWAY = frozenset({"08", "53", "55", "57", "58"})  # connection, resources, lock timeout, shut down, I/O
-_REFUSED = frozenset({"28", "3D"})  # user or password, no such database
+_REFUSED = frozenset({"28000", "28P01", "3D000", "42501"})  # user, password, no such database, no right to do this
 
 
 def gone(error: Exception) -> bool:
@@ -98,6 +98,8 @@ def _postgres(sqlstate: str | None) -> Unavailable | None:
         return DiskFull(_FULL)
     if sqlstate is None or sqlstate == _STANDBY or sqlstate[:2] in _AWAY:
         return Unavailable(_GONE)
-    if sqlstate[:2] in _REFUSED:
-        return Unavailable("The database refuses us: check the user, the password and the name in the database URL.")
+    if sqlstate in _REFUSED:
+        return Unavailable(
+            "The database refuses us: check the URL's user, password and database, and that user's rights."
+        )
     return Unavailable("The database's files are damaged; restore a backup.") if sqlstate.startswith("XX") else None

@@ -1,7 +1,8 @@
 """Reading jobs: one by its names, and the sets that the reconciler and the scheduler live on. `job_find` has lists."""
 
 from collections.abc import Sequence
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
+from operator import attrgetter
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -10,7 +11,7 @@ from raysvc.domain.event import Event
 from raysvc.domain.job import PLACED, Job
 from raysvc.domain.query import PlacedRow, WaitingRow
 from raysvc.errors import NotFound
-from raysvc.store.job_row import lanes_of, placed_row, waiting_row
+from raysvc.store.job_row import lanes_of, placed_rows, waiting_rows
 from raysvc.store.schema import event, idempotency, job
 
 # The first K of every lane, without reading the rest: a queue may hold 100,000 jobs, a tick looks at a few.
@@ -95,12 +96,12 @@ def waiting(connection: Connection, per_queue: int) -> Sequence[WaitingRow]:
         return []
     rows = connection.execute(_WAITING, {"last": per_queue - 1})
     # Jobs of one priority and microsecond share a turn, so that a lane may yield a few more than asked for.
-    lanes = (islice(lane, per_queue) for _, lane in groupby(rows, key=lambda row: row.lane))
-    return [waiting_row(row) for lane in lanes for row in lane]
+    lanes = (islice(lane, per_queue) for _, lane in groupby(rows, key=attrgetter("lane")))
+    return waiting_rows(chain.from_iterable(lanes))
 
 
 def placed(connection: Connection) -> Sequence[PlacedRow]:
-    return [placed_row(row) for row in connection.execute(_PLACED)]
+    return placed_rows(connection.execute(_PLACED))
 
 
 def events(connection: Connection, uid: str, after: int, limit: int) -> Sequence[Event]:

@@ -1,9 +1,11 @@
 """Jobs and events as rows, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from raysvc.domain.event import Event
 from raysvc.domain.job import Job, JobPhase
@@ -12,6 +14,8 @@ from raysvc.domain.resources import Resources
 from raysvc.store.instant import instant, micros
 
 Row = dict[str, Any]
+
+_WAITING_ROWS = TypeAdapter(list[WaitingRow])
 
 # JobSpec.priority is at most this, so that `1000 - priority` is never negative; 52 bits of µs last until 2112.
 _TOP_PRIORITY = 1000
@@ -88,26 +92,40 @@ def label_rows(job: Job) -> list[Row]:
     return [{"uid": job.uid, "key": k, "value": v, "created_at": born} for k, v in job.spec.labels.items()]
 
 
-def waiting_row(row: Any) -> WaitingRow:
-    """Return a row of `waiting`. Not validated again: it was when it came in, and the scheduler reads thousands."""
-    return WaitingRow.model_construct(
-        uid=row.uid,
-        project=row.project,
-        queue=row.queue,
-        priority=row.priority,
-        created_at=instant(row.created_at),
-        not_before=instant(row.not_before),
-        demand=Resources.model_validate_json(row.demand),
+def waiting_rows(rows: Iterable[Any]) -> list[WaitingRow]:
+    """Return rows of `waiting`. Built as one list, since the scheduler reads thousands at each tick (5 µs each)."""
+    demands = _Demands()
+    return _WAITING_ROWS.validate_python(
+        [
+            {
+                "uid": uid,
+                "project": project,
+                "queue": queue,
+                "priority": priority,
+                "created_at": instant(created_at),
+                "not_before": instant(not_before),
+                "demand": demands[demand],
+            }
+            for uid, project, queue, priority, created_at, not_before, demand, _ in rows
+        ]
     )
 
 
-def placed_row(row: Any) -> PlacedRow:
-    return PlacedRow.model_construct(
-        uid=row.uid,
-        project=row.project,
-        phase=JobPhase(row.phase),
-        demand=Resources.model_validate_json(row.demand),
-    )
+def placed_rows(rows: Iterable[Any]) -> list[PlacedRow]:
+    """Return rows of `placed`."""
+    demands = _Demands()
+    return [
+        PlacedRow(uid=uid, project=project, phase=JobPhase(phase), demand=demands[demand])
+        for uid, project, phase, demand in rows
+    ]
+
+
+class _Demands(dict[str, Resources]):
+    """Demands by their JSON, each parsed once: many jobs ask for the same."""
+
+    def __missing__(self, text: str) -> Resources:
+        self[text] = demand = Resources.model_validate_json(text)
+        return demand
 
 
 def _fixed(job: Job) -> Row:

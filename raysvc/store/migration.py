@@ -2,6 +2,7 @@
 
 import importlib
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +37,7 @@ def ready(url: URL, now: datetime, migrations: Migrations) -> None:
 
     May be repeated, and by several processes at once. A failed migration changes nothing.
     """
+    _make_private(file_of(url))
     engine = open_writer(url)
     try:
         with engine.connect() as connection:
@@ -54,6 +56,13 @@ def ready(url: URL, now: datetime, migrations: Migrations) -> None:
         raise translate(error) from error
     finally:
         engine.dispose()
+
+
+def _make_private(file: Path | None) -> None:
+    """Make the file empty and readable by its owner alone, if it is not there. SQLite gives its log the same mode."""
+    if file is not None:
+        with suppress(OSError):  # SQLite says what is wrong
+            file.touch(mode=0o600)
 
 
 def _found(connection: Connection, migrations: Migrations) -> str | None:
@@ -84,6 +93,7 @@ def _back_up(engine: Engine, url: URL, found: str, now: datetime) -> None:
         return
     copy = file.with_name(f"{file.name}.schema-{found}.{now:%Y%m%dT%H%M%SZ}.bak")
     copy.unlink(missing_ok=True)
+    _make_private(copy)
     # By the driver itself: it must be outside of the transaction that a connection of this engine always is in.
     connection = engine.raw_connection()
     try:

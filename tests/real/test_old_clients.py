@@ -57,7 +57,8 @@ def interpreter(version: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not whole.exists() or whole.read_text() != wanted:
             uv = [found] if (found := shutil.which("uv")) else [sys.executable, "-m", "uv"]
-            subprocess.run([*uv, "venv", "-q", "--clear", "-p", sys.executable, str(home)], check=True)
+            shutil.rmtree(home, ignore_errors=True)
+            subprocess.run([*uv, "venv", "-q", "-p", sys.executable, str(home)], check=True)
             subprocess.run([*uv, "pip", "install", "-q", "-p", str(python), f"ray=={version}", *REQUIRES], check=True)
             whole.write_text(wanted)
     return python

@@ -17,11 +17,10 @@ MAX_UPLOAD_BYTES = 100 << 20
 class Delivery:
     """`shared` tells whether the cluster reads the work area's files: then a package over Ray's limit goes that way."""
 
-    def __init__(self, materials: Materials, area: Area, *, shared: bool, max_upload: int = MAX_UPLOAD_BYTES) -> None:
+    def __init__(self, materials: Materials, area: Area, *, shared: bool) -> None:
         self._materials = materials
         self._area = area
         self._shared = shared
-        self._max_upload = max_upload
 
     async def deliver(self, api: RayApi, project: str, kind: str, name: str) -> str:
         """Make sure the cluster has a package, and return its URI there. May be repeated.
@@ -36,7 +35,7 @@ class Delivery:
             else:
                 await self._fetch(project, name, draft)
             target = cluster_name(name, project, await asyncio.to_thread(sha256, draft))
-            if draft.stat().st_size <= self._max_upload:
+            if draft.stat().st_size <= MAX_UPLOAD_BYTES:
                 return await self._upload(api, draft, target)
             return await asyncio.to_thread(self._place, draft, target, name)
         finally:
@@ -61,7 +60,7 @@ class Delivery:
 
     def _place(self, draft: Path, target: str, name: str) -> str:
         if not self._shared:
-            size, limit = draft.stat().st_size >> 20, self._max_upload >> 20
+            size, limit = draft.stat().st_size >> 20, MAX_UPLOAD_BYTES >> 20
             raise Invalid(
                 f"Package {name} has {size} MiB, and Ray's API takes at most {limit} MiB. Put the archive where the "
                 "cluster can fetch it (https://, s3://) and name that address.",

@@ -28,11 +28,11 @@ async def output(local: Lab, job: Job) -> str:
     return (await local.log(ref_of(job))).decode()
 
 
-def archive(**files: str) -> bytes:
+def archive(files: dict[str, str]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as opened:
         for name, text in files.items():
-            opened.writestr(name.replace("__", "/").replace("_py", ".py"), text)
+            opened.writestr(name, text)
     return packed.getvalue()
 
 
@@ -118,7 +118,7 @@ async def test_logs_that_follow_do_not_lag(local: Lab) -> None:
 
 async def test_code_in_a_package_is_where_the_job_starts(local: Lab) -> None:
     local.materials.packages["default", "_ray_pkg_aaaaaaaaaaaaaaaa.zip"] = archive(
-        main_py="import lib; lib.hello()", lib_py="def hello(): print('from the package')"
+        {"main.py": "import lib; lib.hello()", "lib.py": "def hello(): print('from the package')"}
     )
     job = local.job("python main.py", runtime_env={"working_dir": "gcs://_ray_pkg_aaaaaaaaaaaaaaaa.zip"})
     assert "from the package\n" in await output(local, job)
@@ -127,11 +127,11 @@ async def test_code_in_a_package_is_where_the_job_starts(local: Lab) -> None:
 async def test_packages_of_one_name_are_kept_apart_by_project_and_by_contents(local: Lab) -> None:
     name = "_ray_pkg_bbbbbbbbbbbbbbbb.zip"
     code = {"kind": "archive", "uri": f"gcs://{name}"}
-    local.materials.packages["default", name] = archive(main_py="print('mine')")
-    local.materials.packages["other", name] = archive(main_py="print('theirs')")
+    local.materials.packages["default", name] = archive({"main.py": "print('mine')"})
+    local.materials.packages["other", name] = archive({"main.py": "print('theirs')"})
     assert "mine\n" in await output(local, local.job("python main.py", code=code))
     assert "theirs\n" in await output(local, local.job("python main.py", code=code, project="other"))
-    local.materials.packages["default", name] = archive(main_py="print('mine, changed')")
+    local.materials.packages["default", name] = archive({"main.py": "print('mine, changed')"})
     assert "mine, changed\n" in await output(local, local.job("python main.py", code=code))
 
 
@@ -147,7 +147,9 @@ async def test_a_package_over_rays_limit_arrives_with_the_same_layout(local: Lab
     assert f"size {101 << 20}\n" in await output(local, job)
 
 
-async def test_a_tar_over_the_limit_keeps_its_layout_too(local: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tars_and_modules_over_the_limit_keep_their_layout_too(
+    local: Lab, local_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("raysvc.backends.local.delivery.MAX_UPLOAD_BYTES", 10)
     for number, mode in enumerate(("gz", "xz")):
         packed = io.BytesIO()
@@ -160,6 +162,13 @@ async def test_a_tar_over_the_limit_keeps_its_layout_too(local: Lab, monkeypatch
         local.materials.packages["default", name] = packed.getvalue()
         job = local.job("python top/main.py", runtime_env={"working_dir": f"gcs://{name}"})
         assert "from a tar\n" in await output(local, job)
+    local.materials.packages["default", "_ray_pkg_1111111111111111.zip"] = archive(
+        {"pkg/__init__.py": "WORD = 'mellon'"}
+    )
+    modules = {"py_modules": ["gcs://_ray_pkg_1111111111111111.zip"]}
+    job = local.job("python -c 'import pkg; print(pkg.WORD)'", runtime_env=modules)
+    assert "mellon\n" in await output(local, job)
+    assert len(list((local_dir / "work" / "packages").glob("_ray_pkg_*"))) >= 3
 
 
 # --- secrets
@@ -176,7 +185,7 @@ print("driver", (os.environ["DIRECT"], os.environ["WITHIN"]) == wanted)
 print("worker", ray.get(read.remote()) == wanted)
 print("nested", ray.get(read.options(runtime_env={{"env_vars": {{"MORE": "1"}}}}).remote()) == wanted)
 """
-    local.materials.packages["default", "_ray_pkg_eeeeeeeeeeeeeeee.zip"] = archive(main_py=program)
+    local.materials.packages["default", "_ray_pkg_eeeeeeeeeeeeeeee.zip"] = archive({"main.py": program})
     job = local.job(
         "python main.py",
         runtime_env={

@@ -50,6 +50,10 @@ def backups(folder: Path) -> list[Path]:
     return list(folder.glob("*.bak"))
 
 
+def modes(folder: Path, pattern: str) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.glob(pattern)}
+
+
 def schema_of(url: str) -> dict[str, object]:
     """Return all that the database knows of its tables, in words that can be compared."""
     engine = sa.create_engine(parse(url))
@@ -140,6 +144,17 @@ async def test_an_sqlite_file_is_backed_up_before_it_is_migrated(tmp_path: Path)
     restored = await reopen(f"sqlite:///{backup}")
     assert await restored.jobs.get("default", "a") == job
     await restored.close()
+
+
+async def test_nobody_else_may_read_the_file_or_its_backup(tmp_path: Path) -> None:
+    """It holds the hashes of tokens and what users wrote into their specs."""
+    url = f"sqlite:///{tmp_path}/raysvc.db"
+    await (await reopen(url)).close()
+    store = await reopen(url, later(tmp_path / "later"))
+    await store.flags.put("f", "v")
+    assert set(modes(tmp_path, "raysvc.db*").values()) == {0o600}
+    assert len(modes(tmp_path, "raysvc.db*")) == 4  # with its log, the log's index, and the backup
+    await store.close()
 
 
 async def test_a_newer_database_is_refused_and_left_alone(blank: str, tmp_path: Path) -> None:

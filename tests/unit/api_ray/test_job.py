@@ -10,6 +10,7 @@ from raysvc.api.ray import job as job_module
 from raysvc.domain.job import JobPhase as P
 from raysvc.domain.project import Role
 from raysvc.domain.reason import ReasonCode
+from raysvc.errors import Unavailable
 from tests.unit.api_ray.world import World
 
 SENT = {
@@ -35,8 +36,7 @@ async def details(client: httpx.AsyncClient, job_id: str = "j1") -> dict[str, An
     return body
 
 
-async def test_a_queued_job_is_pending_and_says_its_place_and_why(client: httpx.AsyncClient, world: World) -> None:
-    world.backend.turn(world.backend.cluster.phase)
+async def test_a_queued_job_is_pending_and_says_its_place_and_why(client: httpx.AsyncClient) -> None:
     await submitted(client)
     body = await details(client)
     assert (body["status"], body["type"], body["submission_id"]) == ("PENDING", "SUBMISSION", "j1")
@@ -150,15 +150,17 @@ async def test_the_list_is_newest_first_and_says_when_it_is_cut(
     assert cut.headers["X-Raysvc-List-Truncated"] == "true"
 
 
-async def test_the_list_does_not_need_the_cluster(client: httpx.AsyncClient, world: World) -> None:
-    await submitted(client)
-
+async def test_jobs_are_told_of_while_the_cluster_is_away(
+    client: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def away(_name: str) -> None:
-        raise RuntimeError
+        raise Unavailable("no answer")
 
-    world.clock.advance(5)
-    await world.store.flags.put("admission_paused", None)
-    assert (await client.get("/api/jobs/")).status_code == 200
+    monkeypatch.setattr(world.backend.clusters, "get", away)
+    await submitted(client)
+    [job] = (await client.get("/api/jobs/")).json()
+    assert job["raysvc"]["reason"]["code"] == "WAITING"
+    assert job["raysvc"]["queue_position"] is None
 
 
 async def test_stopping_says_whether_there_was_anything_to_stop(client: httpx.AsyncClient, world: World) -> None:

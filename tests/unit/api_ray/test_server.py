@@ -1,12 +1,10 @@
-"""The servers: their ports, their limits, and how they stop."""
+"""The servers: their ports, and how they stop."""
 
 import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,59 +24,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
 from raysvc.api import server as server_module
-from raysvc.api.plain import Stream
-from raysvc.api.server import MAX_HEADER_BYTES, Listeners, Tls
+from raysvc.api.server import Listeners, Tls
 from raysvc.errors import Conflict, Invalid
-
-DEADLINE_S = 10.0
-
-
-@dataclass
-class Served:
-    listeners: Listeners
-    app: Starlette
-    stop: asyncio.Event
-    task: asyncio.Task[None]
-    writers: list[asyncio.StreamWriter] = field(default_factory=list)
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a bare connection, which is closed at the end."""
-        host, port = self.listeners.main.getsockname()
-        reader, writer = await asyncio.open_connection(host, port)
-        self.writers.append(writer)
-        return reader, writer
-
-    async def close(self) -> None:
-        self.stop.set()
-        await asyncio.wait_for(self.task, DEADLINE_S)
-        for writer in self.writers:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
-
-
-@asynccontextmanager
-async def served(app: Starlette) -> AsyncIterator[Served]:
-    listeners, stop, ready = Listeners.bind("127.0.0.1", 0, 0), asyncio.Event(), asyncio.Event()
-    dashboard = Starlette(routes=[Route("/", text_of("dashboard"))])
-    task = asyncio.create_task(listeners.serve(app, dashboard, stop, on_ready=ready.set))
-    await asyncio.wait_for(ready.wait(), DEADLINE_S)
-    here = Served(listeners, app, stop, task)
-    try:
-        yield here
-    finally:
-        await here.close()
-
-
-def text_of(text: str):  # type: ignore[no-untyped-def]  # noqa: ANN201 a handler
-    async def handler(_request: Request) -> Response:
-        return PlainTextResponse(text)
-
-    return handler
-
-
-async def echo(request: Request) -> Response:
-    return PlainTextResponse(str(len(await request.body())))
+from tests.unit.api_ray.serving import DEADLINE_S, served, text_of
 
 
 async def test_port_0_takes_free_ports_and_both_apps_answer_when_ready() -> None:
@@ -234,75 +182,6 @@ async def test_what_does_not_end_in_time_is_cut_off(monkeypatch: pytest.MonkeyPa
         assert cleaned.is_set()
 
 
-async def test_headers_that_do_not_end_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "HEADER_S", 0.2)
-    async with served(Starlette(routes=[Route("/", echo, methods=["POST"])])) as here:
-        silent, _ = await here.connect()
-        assert await asyncio.wait_for(silent.read(), DEADLINE_S) == b""
-        reader, writer = await here.connect()
-
-        async def drip() -> None:
-            writer.write(b"GET / HTTP/1.1\r\n")
-            while True:
-                writer.write(b"X-A: b\r\n")
-                await asyncio.sleep(0.02)
-
-        dripping = asyncio.create_task(drip())
-        assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
-        dripping.cancel()
-
-
-async def test_a_second_request_on_a_connection_has_its_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "HEADER_S", 0.2)
-    async with served(Starlette(routes=[Route("/", echo, methods=["POST"])])) as here:
-        reader, writer = await here.connect()
-        whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na"
-        writer.write(whole)
-        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
-        assert await reader.readexactly(1) == b"1"
-        await asyncio.sleep(0.4)  # longer than the deadline: a quiet connection is kept
-        writer.write(whole)
-        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
-        await reader.readexactly(1)
-        writer.write(b"POST / HTTP/1.1\r\nHost")
-        assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
-
-
-async def test_a_body_that_stands_still_is_given_up_and_a_slow_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "BODY_S", 0.3)
-    async with served(Starlette(routes=[Route("/", echo, methods=["POST"])])) as here:
-        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n"
-        reader, writer = await here.connect()
-        writer.write(head)
-        for _ in range(8):
-            await asyncio.sleep(0.1)  # the pace of a slow client: longer than the limit in all
-            writer.write(b"a")
-        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
-        reader, writer = await here.connect()
-        writer.write(head + b"aaa")
-        assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
-
-
-async def test_a_reader_that_goes_ends_what_is_streamed_to_it() -> None:
-    closed = asyncio.Event()
-
-    async def lines() -> AsyncGenerator[bytes, None]:
-        try:
-            while True:
-                await asyncio.sleep(0)  # as whatever reads a disk or a socket does
-                yield b"x" * (1 << 16)
-        finally:
-            closed.set()
-
-    async def stream(_request: Request) -> Response:
-        return Stream(lines())
-
-    async with served(Starlette(routes=[Route("/", stream)])) as here, httpx.AsyncClient() as client:
-        async with client.stream("GET", here.listeners.url) as reply:
-            await anext(reply.aiter_raw())
-        await asyncio.wait_for(closed.wait(), DEADLINE_S)
-
-
 async def test_a_certificate_makes_it_https(tmp_path: Path) -> None:
     tls = certificate(tmp_path)
     listeners, stop, ready = Listeners.bind("127.0.0.1", 0, 0, tls=tls), asyncio.Event(), asyncio.Event()
@@ -340,12 +219,3 @@ def certificate(folder: Path) -> Tls:
     pem.write_bytes(made.public_bytes(Encoding.PEM))
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return Tls(pem, private)
-
-
-async def test_headers_have_an_end() -> None:
-    async with served(Starlette(routes=[Route("/", text_of("main"))])) as here, httpx.AsyncClient() as client:
-        fits = await client.get(here.listeners.url, headers={"X-A": "a" * (MAX_HEADER_BYTES - 1000)})
-        assert fits.status_code == 200
-        reader, writer = await here.connect()
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * MAX_HEADER_BYTES + b"\r\n\r\n")
-        assert (await asyncio.wait_for(reader.readline(), DEADLINE_S)).startswith(b"HTTP/1.1 400")

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from raysvc.domain.admission import Amend, Deny, Warn
-from raysvc.errors import Invalid
 
 from .submission import AT_MOST_8_GPUS, Write, admission, gpus, review
 
@@ -192,12 +191,6 @@ async def test_what_a_submitter_wrote_cannot_break_out_of_a_message(policies: Wr
     assert verdict.message.endswith("… (unknown)")
     assert len(verdict.message) < 300
     assert verdict.message.isprintable()
-
-
-async def test_a_demand_beyond_counting_is_invalid_not_a_crash(policies: Write) -> None:
-    group = {"scale": {"want": 10**9, "max": 10**9}, "resources": {"gpus": 100_000}}
-    with pytest.raises(Invalid, match="more than can be counted"):
-        await review(policies(AT_MOST_8_GPUS), admission(shape={"workers": [group]}))
 
 
 async def test_many_submissions_at_once_do_not_mix(policies: Write) -> None:
