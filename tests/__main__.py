@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
-GATES = {
+GATES: dict[str, tuple[str | Path, ...]] = {
     "format": (BIN / "ruff", "format", "--check", "-q", "."),
     "lint": (BIN / "ruff", "check", "-q", "."),
     "types": (BIN / "mypy",),
@@ -21,7 +21,8 @@ def main(arguments: list[str]) -> int:
     install_browser()
     gates = {} if arguments else GATES
     failed = 0
-    for name, command in {**gates, "tests": (BIN / "pytest", *(arguments or ["-q"]))}.items():
+    tests: tuple[str | Path, ...] = (BIN / "pytest", *(arguments or ["-q"]))
+    for name, command in {**gates, "tests": tests}.items():
         began = time.monotonic()
         code = subprocess.run(command, check=False).returncode
         verdict = "ok" if code == 0 else f"FAILED (exit {code})"
