@@ -20,7 +20,7 @@ from train_lm.options import parser, settings
 from train_lm.settings import Settings, compare
 from train_lm.stop import Stopper, in_background
 
-_PROMPTS = ("The following", "A class is", 'The "for" statement', "If the value")
+_PROMPTS = ("The following", "A class is", "If the value", "The import statement")
 
 
 def main(arguments: list[str] | None = None) -> int:

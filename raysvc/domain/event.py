@@ -1,7 +1,6 @@
 """What happened to a record, in order. A record is the fold of its events; each event names the one before by hash."""
 
 import hashlib
-import json
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Literal
@@ -35,9 +34,11 @@ class Event(Model):
     prev_hash: str
 
     def digest(self) -> str:
-        """Return the SHA-256 (hex) of this event, which the next event carries as `prev_hash`."""
-        body = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(body.encode()).hexdigest()
+        """Return the SHA-256 (hex) of this event, which the next event carries as `prev_hash`.
+
+        Over its JSON in the order of its fields, which storing it as text keeps.
+        """
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 class BrokenChain(ValueError):

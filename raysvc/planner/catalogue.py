@@ -113,12 +113,13 @@ def parse_skus(text: str, label: str) -> tuple[Sku, ...]:
 @cache
 def load_catalogue() -> Catalogue:
     """Return the catalogue that ships with the package; read once."""
-    gpus, skus, models = (_document(data_text(name), name) for name in ("gpus.yaml", "skus.yaml", "models.yaml"))
+    gpus, skus, models = (data_mapping(name) for name in ("gpus.yaml", "skus.yaml", "models.yaml"))
     return Catalogue(as_of=skus["as_of"], gpus=gpus["gpus"], skus=skus["skus"], models=models["models"])
 
 
-def data_text(name: str) -> str:
-    return (files("raysvc.planner") / "data" / name).read_text(encoding="utf-8")
+def data_mapping(name: str) -> dict[str, Any]:
+    """Return one of the package's own data files."""
+    return _document((files("raysvc.planner") / "data" / name).read_text(encoding="utf-8"), name)
 
 
 def _document(text: str, label: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysvc.errors import Invalid
+from raysvc.planner.family import class_defaults
 from raysvc.planner.source import CONFIG, Source
 
 _MAX_CONFIG = 16 << 20
@@ -13,7 +14,7 @@ _TEXT_KEYS = ("text_config", "llm_config", "language_config", "thinker_config")
 
 
 class Config:
-    """A config.json. Numbers are looked up in the language model's part first, then at the top."""
+    """A config.json. Fields are looked up in the language model's part, at the top, and in the class's defaults."""
 
     def __init__(self, label: str, raw: Mapping[str, Any]) -> None:
         self.label = label
@@ -23,14 +24,17 @@ class Config:
             nested = next((text[key] for key in _TEXT_KEYS if isinstance(text.get(key), Mapping)), None)
             text = nested if nested is not None else text
         self.text = text
+        self.defaults = class_defaults(self.model_type)
 
     def get(self, *names: str) -> Any:
-        """Return the first of these fields that is there and not null."""
+        """Return the first of these fields that is there and not null; the class's default where none is there."""
         for place in (self.text, self.raw):
             for name in names:
                 if place.get(name) is not None:
                     return place[name]
-        return None
+        if any(name in self.text for name in names):
+            return None
+        return next((self.defaults[name] for name in names if name in self.defaults), None)
 
     def number(self, *names: str, default: int | None = None) -> int:
         """Return a field that must be a whole number ≥ 0. Raises Invalid where it is not, or is missing."""

@@ -12,7 +12,6 @@ from raysvc.planner.family import (
     NO_ROPE,
     PLAIN_MLP,
     STATE_ONLY,
-    UNTIED,
     repeated_places,
 )
 from raysvc.planner.pattern import Kind, layer_kinds
@@ -40,7 +39,7 @@ def describe(config: Config) -> Architecture:
         known=known,
         hidden=hidden,
         vocab=config.positive("vocab_size"),
-        tied=config.flag("tie_word_embeddings", default=model_type not in UNTIED),
+        tied=config.flag("tie_word_embeddings", default=True),
         max_model_len=_context(config),
         element_bytes=_HALF,
         layers=_share_caches(config, layers),
@@ -254,6 +253,7 @@ def _rope_bytes(config: Config, layers: tuple[Layer, ...]) -> int:
     if config.text_of("position_embedding_type") == "nope":
         return 0
     part = config.get("partial_rotary_factor", "rotary_pct")
+    part = config.table("rope_parameters").get("partial_rotary_factor") if part is None else part
     factor = float(part) if isinstance(part, int | float) and 0 < part <= 1 else 1.0
     kinds = {
         (

@@ -4,12 +4,10 @@ import re
 from functools import cache
 from typing import Any, Literal
 
-import yaml
-
 from raysvc.domain.model import Model
 from raysvc.errors import Invalid
 from raysvc.planner.architecture import Architecture
-from raysvc.planner.catalogue import Gpu, data_text
+from raysvc.planner.catalogue import Gpu, data_mapping
 
 Version = tuple[int, int, int]
 _VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.(\d+))?")
@@ -123,7 +121,7 @@ def parse_version(text: str) -> Version:
 
 @cache
 def _table() -> tuple[tuple[Release, ...], str]:
-    document = yaml.safe_load(data_text("engines.yaml"))
+    document = data_mapping("engines.yaml")
     rows: list[Release] = []
     before: dict[str, Any] = {}
     for row in document["releases"]:

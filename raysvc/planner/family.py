@@ -1,6 +1,11 @@
 """What a config.json does not say of its model and vLLM's class for it decides: by `model_type`, as of vLLM 0.29."""
 
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
 from raysvc.planner.architecture import BESIDE, EMBED, HEAD
+from raysvc.planner.catalogue import data_mapping
 
 # Families checked against vLLM's own model classes and cache specs (tests/unit/planner/test_against_vllm.py), or that
 # share the class of one that was. Others are estimated as Llama-like decoders, and said to be unknown.
@@ -23,13 +28,6 @@ LATENT = frozenset((
     "deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm_moe_dsa", "glm4_moe_lite", "longcat_flash",
     "kimi_linear",
 ))
-# `tie_word_embeddings` where a config is silent: transformers' default is true, these families' classes say false.
-UNTIED = frozenset((
-    "llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "qwen3_next", "phi", "phi3", "gpt_oss",
-    "deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm4", "glm4_moe", "glm_moe_dsa", "gpt_neox", "olmo",
-    "olmo2", "jamba", "nemotron_h", "falcon_h1", "llama4_text", "minimax_m2", "granite", "mamba2", "qwen2_vl",
-    "qwen2_5_vl_text", "qwen3_vl_text", "kimi_linear",
-))
 # Positions are learned, or there are none: no rotary table.
 NO_ROPE = frozenset((
     "gpt2", "opt", "bloom", "mpt", "gpt_bigcode", "jamba", "nemotron_h", "mamba", "mamba2", "falcon_mamba",
@@ -51,3 +49,13 @@ def repeated_places(model_type: str) -> frozenset[int]:
     if model_type in _WHOLE_STAGES:
         return frozenset({BESIDE, EMBED, HEAD})
     return frozenset({BESIDE, EMBED} if model_type in _EMBEDDINGS_ON_STAGES else {BESIDE})
+
+
+def class_defaults(model_type: str) -> Mapping[str, Any]:
+    """Return what transformers' config class says of fields that a config.json leaves out; empty for unknown types."""
+    return _defaults().get(model_type) or {}
+
+
+@cache
+def _defaults() -> Mapping[str, Mapping[str, Any]]:
+    return data_mapping("families.yaml")

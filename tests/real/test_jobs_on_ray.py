@@ -1,5 +1,6 @@
 """The programs under `jobs/` on a real Ray of two CPUs: trained, killed, resumed; inferred from; swept over."""
 
+import io
 import json
 import os
 import secrets
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from raysvc.payload import working_dir
+from raysvc.payload import archive
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -83,7 +85,15 @@ Start = Callable[..., AbstractContextManager[Program]]
 
 
 @pytest.fixture(scope="module")
-def start(ray_address: str) -> Start:
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working directory as a cluster gets it."""
+    folder = tmp_path_factory.mktemp("shipped")
+    zipfile.ZipFile(io.BytesIO(archive())).extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def start(ray_address: str, shipped: Path) -> Start:
     @contextmanager
     def go(name: str, *arguments: str, place: Path, attempt: int = 1) -> Iterator[Program]:
         place.mkdir(exist_ok=True)
@@ -98,7 +108,7 @@ def start(ray_address: str) -> Start:
             (place / f"log-{attempt}.txt").open("w") as log,
             subprocess.Popen(
                 [sys.executable, "-m", name, *arguments],
-                cwd=working_dir(),
+                cwd=shipped,
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -20,6 +20,8 @@ from raysvc.errors import Invalid, RaysvcError, Unavailable
 from raysvc.ports import Clock
 
 _POLL_S = 0.1
+# A head of our own gets them in a file of the jobs' user; another has no such file.
+_IN_PLAIN_TEXT = "Secrets of jobs stand in plain text in the job table and the logs of the Ray at --ray-address."
 _SESSION = re.compile(r"session_[A-Za-z0-9_-]{1,100}")
 
 
@@ -186,7 +188,7 @@ class GivenAddress:
         self._config = config
         self._url = url
         self.area = Area((config.data_dir / "work").resolve())
-        self.warnings: tuple[str, ...] = ()
+        self.warnings = (_IN_PLAIN_TEXT,)
 
     async def prepare(self) -> None:
         await asyncio.to_thread(self.area.prepare)

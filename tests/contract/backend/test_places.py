@@ -57,12 +57,12 @@ async def test_what_a_job_leaves_is_listed_read_and_removed(lab: Lab) -> None:
     assert await lab.backend.artifacts.list(job.uid) == []
 
 
-@pytest.mark.parametrize("path", ["no-such-file", "", ".", "..", "../output/result.txt", "/etc/passwd", "a\0b"])
-async def test_what_is_not_an_artifact_is_not_found(lab: Lab, path: str) -> None:
+async def test_what_is_not_an_artifact_is_not_found(lab: Lab) -> None:
     job = lab.job('echo the result > "$RAYSVC_OUTPUT_DIR/result.txt"')
     await lab.run(job)
-    with pytest.raises(NotFound):
-        await read(lab, job.uid, path)
+    for path in ("no-such-file", "", ".", "..", "../output/result.txt", "/etc/passwd", "a\0b", "result.txt/more"):
+        with pytest.raises(NotFound):
+            await read(lab, job.uid, path)
 
 
 async def test_a_job_that_left_nothing_has_an_empty_list(lab: Lab) -> None:

@@ -3,9 +3,12 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
 
 from raysvc.domain.event import EventKind
 from raysvc.domain.job import Job, JobPhase
@@ -85,6 +88,27 @@ async def test_a_refused_operation_fails_none_of_those_beside_it(store: Store) -
         *(f"good-{n}" for n in range(20)),
     }
     assert await store.flags.get("f") == "v"
+
+
+async def test_ids_that_collide_in_one_batch_do_not_cost_a_commit_each(tmp_path: Path) -> None:
+    """Or one client that repeats itself would slow down all others."""
+    store = SqlStore(f"sqlite:///{tmp_path}/raysvc.db", FakeClock())
+    await store.open()
+    commits: list[Connection] = []
+
+    def commit(connection: Connection) -> None:
+        commits.append(connection)
+
+    sa.event.listen(Engine, "commit", commit)
+    try:
+        await outcomes([store.jobs.add(*new("a")) for _ in range(100)])
+        await outcomes([store.jobs.add_once(*new(), key="k", body_digest="d") for _ in range(100)])
+        job = await added(store, "b")
+        await outcomes([saved(store, job, cluster=f"c{n}") for n in range(100)])
+    finally:
+        sa.event.remove(Engine, "commit", commit)
+    assert len(commits) <= 8
+    await store.close()
 
 
 async def test_of_many_saves_of_one_version_one_wins(store: Store) -> None:

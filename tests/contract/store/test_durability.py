@@ -159,7 +159,7 @@ async def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path, page_limit:
     with pytest.raises(DiskFull):
         await added(store, entrypoint="x" * 60_000)
     page_limit[0] = 1 << 30
-    after = await added(store, entrypoint="x" * 20_000)
+    after = await added(store, entrypoint="x" * 60_000)
     assert {job.uid for job in await every_job(store)} == {after.uid, *(job.uid for job in kept)}
     await store.close()
 

@@ -216,6 +216,14 @@ async def test_only_queued_jobs_wait_and_only_those_on_a_cluster_are_placed(stor
     assert all(row.demand == job.spec.demand() for row, job in zip(rows, on_cluster, strict=True))
 
 
+async def test_a_deleted_job_neither_waits_nor_is_placed(store: Store) -> None:
+    for phase in (JobPhase.QUEUED, JobPhase.RUNNING):
+        await saved(store, await moved(store, await added(store), phase), EventKind.DELETED, deleted=True)
+    assert await store.jobs.waiting(1) == []
+    assert await store.jobs.placed() == []
+    assert await store.jobs.count_queued("default") == 0
+
+
 async def test_a_retry_waits_again_in_its_old_place(store: Store) -> None:
     first = await moved(store, await added(store), JobPhase.RUNNING)
     second = await added(store)

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from raysvc.planner import Candidate, PlanRequest, plan
-from raysvc.planner.catalogue import data_text
+from raysvc.planner.catalogue import data_mapping
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Row:
 
 
 def rows(section: str) -> list[Row]:
-    document = yaml.safe_load(data_text("observed.yaml"))
+    document = data_mapping("observed.yaml")
     return [Row(str(row["id"]), _request(row), row.get("seen", {})) for row in document[section]]
 
 

@@ -56,7 +56,7 @@ def test_gpus_are_found_as_their_drivers_name_them(spelled: str, name: str) -> N
 
 
 def test_an_unknown_gpu_is_told_what_there_is() -> None:
-    with pytest.raises(Invalid, match="no GPU kind 'H900'.*H100-80") as refused:
+    with pytest.raises(Invalid, match=r"no GPU kind 'H900'.*H100-80") as refused:
         load_catalogue().gpu("H900")
     assert refused.value.field == "gpu"
 

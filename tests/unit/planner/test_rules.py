@@ -135,7 +135,7 @@ def test_pipelines() -> None:
 @pytest.mark.parametrize(
     ("gpu", "loaded"),
     [
-        # gpt-oss-120b's experts weigh 60.9 GiB with all else on disk; loaded, as logged in serving.md §3.7 and vllm#22340
+        # gpt-oss-120b weighs 60.9 GiB on disk; loaded, as logged in serving.md §3.7 and vllm#22340
         ("H100", 64.38),
         ("A100-80", 65.97),
     ],

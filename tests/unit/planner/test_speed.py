@@ -23,7 +23,13 @@ def listed(name: str) -> tuple[Architecture, Weights]:
 
 
 def speed(
-    name: str = LLAMA, gpu: str = "H100", sequences: int = 1, *, tp: int = 1, fast_links: bool = True, eager: bool = False
+    name: str = LLAMA,
+    gpu: str = "H100",
+    sequences: int = 1,
+    *,
+    tp: int = 1,
+    fast_links: bool = True,
+    eager: bool = False,
 ) -> Speed:
     model, weights = listed(name)
     site = Site(load_catalogue().gpu(gpu), Split(tp), 131_072 // tp, fast_links=fast_links, eager=eager)

@@ -12,6 +12,7 @@ import multiprocessing
 import socket
 import sys
 import tempfile
+import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,14 @@ def _ask_vllm(configs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     workers = [context.Process(target=_rank, args=(rank, port, configs, queue)) for rank in range(2)]
     for worker in workers:
         worker.start()
-    ranks = dict(queue.get() for _ in workers)
-    for worker in workers:
-        worker.join()
+    ranks: dict[int, Any] = {}
+    while len(ranks) < len(workers):
+        rank, answer, error = queue.get()
+        if error:  # the other waits for this one
+            for worker in workers:
+                worker.terminate()
+            sys.exit(error)
+        ranks[rank] = answer
     merged: dict[str, dict[str, Any]] = {}
     for name in configs:
         first, second = ranks[0][name], ranks[1][name]
@@ -108,22 +114,32 @@ def _rank(rank: int, port: int, configs: dict[str, dict[str, Any]], queue: Any) 
     registry.__dict__["_run_in_subprocess"] = lambda function: function()
     cpu_attention.CPUAttentionBackend.get_supported_kernel_block_sizes = staticmethod(lambda: [BLOCK])
     answers: dict[str, Any] = {}
-    for name, config in configs.items():
-        answers[name] = {"bytes": {}, "caches": {}, "capacity": {}}
-        for tp, pp in SPLITS:
-            with tempfile.TemporaryDirectory() as folder:
-                (Path(folder) / "config.json").write_text(json.dumps(config))
-                engine = _engine(folder, tp, pp)
-                if engine is None:
-                    continue
-                with config_module.set_current_vllm_config(engine):
-                    if not torch.distributed.is_initialized():
-                        address = f"tcp://127.0.0.1:{port}"
-                        distributed.init_distributed_environment(2, rank, address, rank, backend="gloo")
-                    distributed.initialize_model_parallel(tp, pp)
-                    _answer(answers[name], f"tp{tp} pp{pp}", engine)
-                    distributed.destroy_model_parallel()
-    queue.put((rank, answers))
+    try:
+        for name, config in configs.items():
+            answers[name] = {"bytes": {}, "caches": {}, "capacity": {}}
+            for tp, pp in SPLITS:
+                _ask(answers[name], config, (tp, pp), (rank, port))
+    except Exception:  # noqa: BLE001 whatever it is, the parent is told and ends
+        queue.put((rank, None, f"{name}: {traceback.format_exc()}"))
+    else:
+        queue.put((rank, answers, None))
+
+
+def _ask(answer: dict[str, Any], config: dict[str, Any], split: tuple[int, int], member: tuple[int, int]) -> None:
+    tp, pp = split
+    rank, port = member
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config))
+        engine = _engine(folder, tp, pp)
+        if engine is None:
+            return
+        with config_module.set_current_vllm_config(engine):
+            if not torch.distributed.is_initialized():
+                address = f"tcp://127.0.0.1:{port}"
+                distributed.init_distributed_environment(2, rank, address, rank, backend="gloo")
+            distributed.initialize_model_parallel(tp, pp)
+            _answer(answer, f"tp{tp} pp{pp}", engine)
+            distributed.destroy_model_parallel()
 
 
 def _engine(folder: str, tp: int, pp: int) -> Any:
