@@ -1,13 +1,12 @@
 """`raysvc up`: build the platform, serve it, and take it down again."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import structlog
 
@@ -29,6 +28,7 @@ from raysvc.policies import PolicyFolder
 from raysvc.ports import Policy
 from raysvc.settings import Settings
 from raysvc.store import SqlStore
+from raysvc.version import __version__
 
 log = structlog.get_logger()
 
@@ -43,8 +43,8 @@ class Ready:
     warnings: tuple[str, ...]
 
 
-def build(settings: Settings, datadir: DataDir, policies: Sequence[Policy]) -> Platform:
-    """Return the platform on SQL, a directory of blobs and local Ray. Nothing is opened or started yet."""
+def build(settings: Settings, datadir: DataDir, policies: Sequence[Policy]) -> tuple[Platform, LocalBackend]:
+    """Return the platform on SQL, a directory of blobs and local Ray, and that Ray. Nothing is opened or started."""
     clock, ids = SystemClock(), RandomIds()
     store = SqlStore(settings.database, clock)
     blobs = DirectoryBlobs(datadir.path / "blobs")
@@ -58,53 +58,54 @@ def build(settings: Settings, datadir: DataDir, policies: Sequence[Policy]) -> P
         job_user=settings.job_user,
         project=DEFAULT_PROJECT,
     )
-    return Platform(
-        Parts(
-            store=store,
-            blobs=blobs,
-            backend=LocalBackend(config, vault, clock),
-            vault=vault,
-            clock=clock,
-            ids=ids,
-            policies=policies,
-            spool=datadir.path / "spool",
-            holder=f"{socket.gethostname()}-{os.getpid()}-{ids.secret()[:8]}",
-            max_package_bytes=settings.max_package_bytes,
-            retention=Retention(finished_jobs=settings.finished_jobs, log_bytes=settings.keep_log_bytes),
-        )
+    backend = LocalBackend(config, vault, clock)
+    parts = Parts(
+        store=store,
+        blobs=blobs,
+        backend=backend,
+        vault=vault,
+        clock=clock,
+        ids=ids,
+        policies=policies,
+        spool=datadir.path / "spool",
+        holder=f"{socket.gethostname()}-{os.getpid()}-{ids.secret()[:8]}",
+        max_package_bytes=settings.max_package_bytes,
+        retention=Retention(finished_jobs=settings.finished_jobs, log_bytes=settings.keep_log_bytes),
     )
+    return Platform(parts), backend
 
 
 async def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
-    """Serve until SIGINT or SIGTERM, then stop cleanly; a second signal does not wait for open requests.
+    """Serve until SIGINT or SIGTERM, then stop cleanly: Ray and its jobs end too, which takes some seconds.
 
-    Raises DataDirError, Invalid (a policy that does not parse, a port in use), Unavailable (no database).
+    Raises DataDirError, Conflict (a port in use), Invalid (a policy that does not parse), Unavailable (no database).
     """
     datadir = DataDir(settings.data_dir)
-    datadir.open()
-    try:
+    # From the first to the last line: a signal that comes early or twice must not leave a Ray behind.
+    with _stopping() as stop, contextlib.closing(datadir):
+        datadir.open()
         policies = PolicyFolder(settings.policy_dir, SystemClock(), _say_policy_problem)
-        platform = build(settings, datadir, policies)
-        await platform.store.open()
-        await platform.gate.adopt(datadir.admin_token(), Role.ADMIN, owner="admin")
         listeners = Listeners.bind(settings.host, settings.port, settings.dashboard_port, tls=_tls(settings))
-        api = _api(settings, listeners, datadir.session_key())
-        app, dashboard = create_app(platform, api), create_dashboard(platform, api)
-        try:
-            await platform.start()
-            with _stopping() as stop, _running(policies.watch()):
-                await listeners.serve(app, dashboard, stop, on_ready=lambda: _announce(datadir, api, on_ready))
-        finally:
-            await platform.close()
-    finally:
-        datadir.close()
+        with contextlib.closing(listeners):
+            platform, ray = build(settings, datadir, policies)
+            try:
+                await platform.store.open()
+                await platform.gate.adopt(datadir.admin_token(), Role.ADMIN, owner="admin")
+                await platform.start()
+                api = _api(settings, listeners, datadir.session_key())
+                app, dashboard = create_app(platform, api), create_dashboard(platform, api)
+                ready = Ready(api.url, api.dashboard_url, str(datadir.path / "admin-token"), ray.warnings)
+                with _running(policies.watch()):
+                    await listeners.serve(app, dashboard, stop, on_ready=lambda: _announce(datadir, ready, on_ready))
+            finally:
+                await platform.close()
 
 
 def _say_policy_problem(problem: Invalid) -> None:
     log.error("policies not reloaded; the last good ones stay in force", problem=problem.message)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _running(work: Coroutine[None, None, None]) -> Iterator[None]:
     task = asyncio.create_task(work)
     try:
@@ -123,19 +124,19 @@ def _api(settings: Settings, listeners: Listeners, session_key: bytes) -> ApiSet
     return ApiSettings(
         url=listeners.url,
         dashboard_url=settings.public_dashboard_url or listeners.dashboard_url,
-        version=version("raysvc"),
+        version=__version__,
         session_key=session_key,
         public_url=settings.public_url,
         allowed_hosts=settings.allowed_hosts,
     )
 
 
-def _announce(datadir: DataDir, api: ApiSettings, on_ready: Callable[[Ready], None]) -> None:
-    datadir.announce({"url": api.url, "pid": os.getpid(), "dashboard_url": api.dashboard_url})
-    on_ready(Ready(api.url, api.dashboard_url, str(datadir.path / "admin-token"), ()))
+def _announce(datadir: DataDir, ready: Ready, on_ready: Callable[[Ready], None]) -> None:
+    datadir.announce({"url": ready.url, "pid": os.getpid(), "dashboard_url": ready.dashboard_url})
+    on_ready(ready)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _stopping() -> Iterator[asyncio.Event]:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -19,6 +19,7 @@ def refusals(model: Architecture, quantization: Quantization, gpu: Gpu, split: S
         *_quantized(model, quantization, split),
         *_hardware(quantization, gpu),
         *_pipeline(model, split),
+        *_windows(model),
     ]
     return tuple(dict.fromkeys(found))
 
@@ -136,3 +137,9 @@ def _pipeline(model: Architecture, split: Split) -> Iterator[str]:
         yield f"pipeline_parallel {split.pp} exceeds {len(model.layers)} layers"
     elif split.pp > 1 and model.model_type in STATE_ONLY:
         yield f"{model.model_type} has no pipeline parallelism in vLLM"
+
+
+def _windows(model: Architecture) -> Iterator[str]:
+    """vllm/model_executor/models/qwen2.py, whose class Qwen3's inherits from: all layers slide, or none."""
+    if model.model_type in {"qwen2", "qwen3"} and len({it.window for it in model.attentions}) > 1:
+        yield f"{model.model_type} with a sliding window in some of its layers is not supported"

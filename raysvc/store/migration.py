@@ -2,7 +2,8 @@
 
 import importlib
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from raysvc.errors import DataDirError
-from raysvc.store.engine import file_of, open_writer
+from raysvc.store.engine import file_of, open_reader, open_writer
 from raysvc.store.fault import translate
 from raysvc.store.schema import HEAD, version
 
@@ -38,22 +39,31 @@ def ready(url: URL, now: datetime, migrations: Migrations) -> None:
     May be repeated, and by several processes at once. A failed migration changes nothing.
     """
     _make_private(file_of(url))
-    engine = open_writer(url)
     try:
-        with engine.connect() as connection:
+        with _engine(open_reader(url)) as engine, engine.connect() as connection:
             found = _found(connection, migrations)
-        if found == migrations.head:
-            return
-        if found is not None:
-            _back_up(engine, url, found, now)
-        with engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-            # Again, under the lock: another process may have been faster.
-            if _found(connection, migrations) != migrations.head:
-                importlib.import_module("raysvc.store.migrations.run").upgrade(connection, migrations.folder)
+        if found != migrations.head:
+            with _engine(open_writer(url)) as engine:
+                if found is not None:
+                    _back_up(engine, url, found, now)
+                _migrate(engine, migrations)
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise translate(error) from error
+
+
+def _migrate(engine: Engine, migrations: Migrations) -> None:
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        # Again, under the lock: another process may have been faster.
+        if _found(connection, migrations) != migrations.head:
+            importlib.import_module("raysvc.store.migrations.run").upgrade(connection, migrations.folder)
+
+
+@contextmanager
+def _engine(engine: Engine) -> Iterator[Engine]:
+    try:
+        yield engine
     finally:
         engine.dispose()
 

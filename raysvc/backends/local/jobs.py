@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from raysvc.backends.local.area import Area, disk
 from raysvc.backends.local.beneath import folder_below
 from raysvc.backends.local.delivery import Delivery
@@ -29,6 +31,8 @@ _STOP_POLL_S = 0.2
 _STOP_MARGIN_S = 10.0
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True)
 class World:
@@ -48,6 +52,7 @@ class LocalJobs:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._projects: set[str] = set()
 
     def render(self, record: Job) -> Rendered:
         checkpoint, output = self._world.area().job_paths(record.uid)
@@ -75,7 +80,16 @@ class LocalJobs:
             }
             if self._world.own and values:
                 runtime_env = await asyncio.to_thread(_keep_apart, area, ref, runtime_env, values)
+        self._say_who_shares(record.project)
         await session.api.submit({**body, "runtime_env": fill(runtime_env, values, uris)})
+
+    def _say_who_shares(self, project: str) -> None:
+        """Warn once a project: what the API keeps apart, one machine does not."""
+        if project not in self._projects:
+            self._projects.add(project)
+            if len(self._projects) > 1:
+                projects = ", ".join(sorted(self._projects))
+                log.warning("projects share this machine: their jobs are not isolated", projects=projects)
 
     async def observe(self, ref: JobRef) -> Observation:
         supervisor = self._world.supervisor

@@ -146,3 +146,12 @@ def test_mxfp4_kernels_pad_experts(gpu: str, loaded: float) -> None:
     experts = 36 * 128 * (5760 * 2880 + 2880 * 2880) * (4 + 8 / 32) / 8 / (1 << 30)
 
     assert 60.9 + (growth - 1) * experts == pytest.approx(loaded, abs=0.1)
+
+
+def test_qwen_may_not_slide_in_some_layers_only() -> None:
+    config = {**LLAMA, "model_type": "qwen2", "use_sliding_window": True, "sliding_window": 64}
+
+    assert refused({**config, "max_window_layers": 4}) == ()
+    assert refused({**config, "max_window_layers": 2}) == (
+        "qwen2 with a sliding window in some of its layers is not supported",
+    )
