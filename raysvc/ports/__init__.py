@@ -1,0 +1,47 @@
+"""What the core needs of the world, cut at the height of the domain. Protocols only; optional abilities are their own.
+
+Every implementation, the ones of `raysvc.testing` included, passes the contract suite of its port in
+`tests/contract/`. All methods are async unless pure; all raise only `raysvc.errors`.
+"""
+
+from raysvc.ports.backend import (
+    ArtifactFile,
+    Artifacts,
+    Backend,
+    Clock,
+    Clusters,
+    Driver,
+    Endpoint,
+    Foreseeable,
+    Ids,
+    Materials,
+    Reachable,
+)
+from raysvc.ports.policy import Policy, Sink
+from raysvc.ports.store import Blobs, Flags, Jobs, Lease, Leases, Packages, Projects, Secrets, Store, Tokens
+
+__all__ = [
+    "ArtifactFile",
+    "Artifacts",
+    "Backend",
+    "Blobs",
+    "Clock",
+    "Clusters",
+    "Driver",
+    "Endpoint",
+    "Flags",
+    "Foreseeable",
+    "Ids",
+    "Jobs",
+    "Lease",
+    "Leases",
+    "Materials",
+    "Packages",
+    "Policy",
+    "Projects",
+    "Reachable",
+    "Secrets",
+    "Sink",
+    "Store",
+    "Tokens",
+]
