@@ -13,8 +13,7 @@ from pathlib import Path
 from raysvc.errors import Invalid
 
 _PACKAGE = Path(__file__).parent
-# For people and for the platform; a cluster has no use for them.
-_NOT_SHIPPED = frozenset({"README.md", "job.yaml", "__pycache__"})
+_NOT_SHIPPED = frozenset({"README.md", "__pycache__"})
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can say
 _REGULAR_FILE = 0o100644 << 16  # st_mode, where Unix's zip keeps it
 

@@ -18,7 +18,9 @@ from raysvc.planner.weights import Split, Weights
 
 # A fit by less than the estimate's own error is not promised: GiB per GPU that must be left over. The mean errors over
 # the observed starts are 0.1 GiB with one GPU and known flags, 0.3 over all (tests/unit/planner/test_observed.py).
-MARGIN_GIB = {Confidence.HIGH: 0.2, Confidence.MEDIUM: 0.35, Confidence.LOW: 1.0}
+_MARGIN_GIB = {Confidence.HIGH: 0.2, Confidence.MEDIUM: 0.35, Confidence.LOW: 1.0}
+# More than two ranks, drafters: one or two logs each, off by 1.7 and 1.1 GiB.
+_LEAST_MEASURED_GIB = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Outcome:
     short_bytes: int
     refused: tuple[str, ...]
     confidence: Confidence
+    margin_gib: float
     graphs: int
 
     @property
@@ -109,7 +112,7 @@ class Evaluator:
     def longest(self, target: Target, setting: Setting) -> int:
         """Return the context that would fit with the margin if nothing else depended on it; whole blocks."""
         rooms = self._rooms(target, setting)[0]
-        margin = round(MARGIN_GIB[self.confidence(target, setting.split)] * GIB)
+        margin = round(self._margin_gib(target, setting.split) * GIB)
         found = longest(
             self._cache(target.gpu, setting), [room - margin for room in rooms], self.subject.model.max_model_len
         )
@@ -122,7 +125,7 @@ class Evaluator:
         by_concurrency = self.engine.on(gpu).kv_tokens == "concurrency"
         pool = fill(cache, rooms, setting.max_model_len, by_concurrency=by_concurrency)
         worst = min(range(split.pp), key=rooms.__getitem__)
-        confidence = self.confidence(target, split)
+        margin = self._margin_gib(target, split)
         return Outcome(
             setting=setting,
             budget=ceil(gpu.usable_gib * GIB * setting.utilization),
@@ -132,9 +135,10 @@ class Evaluator:
             kv=rooms[worst],
             pool=pool,
             token_bytes=max(cache.token_bytes),
-            short_bytes=pool.needed_bytes + round(MARGIN_GIB[confidence] * GIB) - rooms[worst],
+            short_bytes=pool.needed_bytes + round(margin * GIB) - rooms[worst],
             refused=self._refused(target, setting),
-            confidence=confidence,
+            confidence=self.confidence(target, split),
+            margin_gib=margin,
             graphs=0 if setting.eager else graph_count(gpu, self.subject.model, self._batch(setting)),
         )
 
@@ -163,6 +167,10 @@ class Evaluator:
         measured = target.gpu.measured and target.gpu.vendor == "nvidia" and split.pp == 1 and split.tp <= 2  # noqa: PLR2004
         exact = self.subject.weights.exact and not self.request.speculative_tokens
         return Confidence.HIGH if plain and measured and exact else Confidence.MEDIUM
+
+    def _margin_gib(self, target: Target, split: Split) -> float:
+        unmeasured = split.tp > 2 or self.request.speculative_tokens > 0  # noqa: PLR2004
+        return max(_MARGIN_GIB[self.confidence(target, split)], _LEAST_MEASURED_GIB if unmeasured else 0.0)
 
     def refused_split(self, target: Target, split: Split) -> tuple[str, ...]:
         """Return why vLLM would refuse the split itself, whatever the other flags."""

@@ -1,6 +1,6 @@
 """Why a candidate is as it is, in words for people."""
 
-from raysvc.planner.evaluate import MARGIN_GIB, Evaluator, Outcome
+from raysvc.planner.evaluate import Evaluator, Outcome
 from raysvc.planner.overhead import GIB
 from raysvc.planner.rules import half_precision
 from raysvc.planner.spec import Confidence
@@ -43,7 +43,6 @@ def _budget(target: Target, outcome: Outcome) -> str:
 
 def _verdict(outcome: Outcome) -> str:
     needed, length = gib(outcome.pool.needed_bytes), outcome.setting.max_model_len
-    margin = MARGIN_GIB[outcome.confidence]
     if outcome.kv <= 0:
         return f"does not fit: {gib(-outcome.kv)} GiB short before any KV cache"
     if outcome.short_bytes <= 0:
@@ -55,7 +54,7 @@ def _verdict(outcome: Outcome) -> str:
         )
     return (
         f"not promised: {gib(-short)} GiB would be left beside one request of {length:,} tokens, "
-        f"less than this estimate's margin of {margin} GiB"
+        f"less than this estimate's margin of {outcome.margin_gib} GiB"
     )
 
 

@@ -34,7 +34,7 @@ Reader = Callable[[str], Source]
 
 
 class LocalSource:
-    """A directory, or the `config.json` in it. Follows symlinks: Hugging Face's cache is made of them."""
+    """A directory. Follows symlinks: Hugging Face's cache is made of them."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

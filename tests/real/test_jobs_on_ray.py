@@ -28,7 +28,13 @@ _STEPS = 150
 _TRAIN = [*_SMALL, f"--steps={_STEPS}", "--batch=8", "--dropout=0.1", "--log-every=1", "--checkpoint-every=10"]
 
 # A token of its own: else Ray makes one in the home folder, and would take what it finds there.
-_ENV = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+# Ray looks for a `uv run` above a driver and would send its pyproject.toml along; on a cluster there is none above.
+_ENV = {
+    **os.environ,
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
 _RAY = """
 import sys, ray
 ray.init("local", num_cpus=2, num_gpus=0, include_dashboard=False, _temp_dir=sys.argv[1],

@@ -56,7 +56,9 @@ def interpreter(version: str) -> Path:
     with (cache / f"ray-{version}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not whole.exists() or whole.read_text() != wanted:
-            uv = [found] if (found := shutil.which("uv")) else [sys.executable, "-m", "uv"]
+            # `uv run` says where it lies itself; on a machine of its own it is on no PATH.
+            found = os.environ.get("UV") or shutil.which("uv")
+            uv = [found] if found else [sys.executable, "-m", "uv"]
             shutil.rmtree(home, ignore_errors=True)
             subprocess.run([*uv, "venv", "-q", "-p", sys.executable, str(home)], check=True)
             subprocess.run([*uv, "pip", "install", "-q", "-p", str(python), f"ray=={version}", *REQUIRES], check=True)

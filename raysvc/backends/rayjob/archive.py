@@ -10,10 +10,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from raysvc.payload import program
+from raysvc import payload
 
 _EXTENSION = re.compile(r"\.(zip|tar\.gz|tgz|tar\.xz|whl)$")
-# A fixed time, so that the same program is always the same bytes. (A zip cannot hold an earlier one.)
+# A fixed time, so that the same contents are always the same bytes. (A zip cannot hold an earlier one.)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MARKER = ".raysvc"
 
@@ -33,16 +33,12 @@ def cluster_name(name: str, project: str, sha256: str) -> str:
 
 
 def zip_program(name: str, to: Path) -> None:
-    """Write the archive of a program under `jobs/`, as a folder of its name; raises Invalid where there is none."""
-    folder = program(name)
-    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*")):
-            inside = path.relative_to(folder.parent)
-            if path.is_file() and "__pycache__" not in inside.parts:
-                entry = zipfile.ZipInfo(str(inside), _EPOCH)
-                entry.external_attr = 0o644 << 16
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, path.read_bytes())
+    """Write the working directory of a program under `jobs/`: all of them, since they import from one another.
+
+    Raises Invalid where there is no such program.
+    """
+    payload.program(name)
+    to.write_bytes(payload.archive())
 
 
 def keep_top_folder(archive: Path, name: str) -> None:

@@ -8,6 +8,5 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     version_table=version.name,
-    transactional_ddl=True,  # in SQLite, too: a failed step leaves the schema as it was
 )
 context.run_migrations()

@@ -33,7 +33,7 @@ KINDS = {
     "chunk": {"ChunkedLocalAttentionSpec"},
     "state": {"MambaSpec"},
 }
-LIVE = ["llama", "deepseek_v3", "qwen3_next", "gpt_oss"]
+LIVE = ["llama", "deepseek_v3", "qwen3_next", "gpt_oss", "gemma3_silent"]
 
 
 @pytest.mark.parametrize("name", SAVED)
