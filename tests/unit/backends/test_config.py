@@ -2,8 +2,8 @@
 
 import os
 import pwd
-import subprocess
 import stat
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
