@@ -33,23 +33,22 @@ def main(arguments: list[str] | None = None) -> int:
         prepared = prepare(place.checkpoints / "data", options.text, options.vocab_size)
         run = settings(options, prepared)
         print(f"attempt {place.attempt}: {prepared.documents:,} documents, {len(prepared.tokens):,} tokens")
-        code = _train(run, prepared, place, workers)
-        if code == 0:
-            _finish(run, prepared, place)
+        _train(run, prepared, place, workers)
+        _finish(run, prepared, place)
     except UsageProblem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2
-    return code
+    return 0
 
 
-def _train(run: Settings, prepared: Prepared, place: Place, workers: Workers) -> int:
-    """Bring the run to its last step; return the exit code."""
+def _train(run: Settings, prepared: Prepared, place: Place, workers: Workers) -> None:
+    """Bring the run to its last step; a signal ends the process."""
     found = Checkpoints(place.checkpoints).newest()
     if found is not None:
         compare(found.settings, run)
         if found.step >= run.steps:
             print(f"resumed from step {found.step}: nothing is left to train")
-            return 0
+            return
     ray.init(logging_level=logging.WARNING)
     stopper = Stopper(place.checkpoints / f".stop-{place.attempt}-{os.getpid()}")
     stopper.install()  # after ray.init, which installs a handler of its own
@@ -57,11 +56,8 @@ def _train(run: Settings, prepared: Prepared, place: Place, workers: Workers) ->
     try:
         result = in_background(lambda: launch(run, prepared, place, workers, stopper.file))
         stopper.wait(result, tick=lambda: _print_progress(follower))
-        if stopper.exit_code is not None:
-            print(f"stopped by a signal: {'saved the last step' if stopper.saved else 'no time to save'}")
-            return stopper.exit_code
+        stopper.leave_if_told()
         result.result()
-        return 0
     finally:
         stopper.close()
         ray.shutdown()

@@ -4,6 +4,7 @@ Ray sends a stopped job's driver SIGTERM and kills it 3 s later (RAY_JOB_STOP_WA
 at all, they die with the driver. So the driver leaves them a file, which rank 0 looks for before each step.
 """
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _GRACE_S = 2.2  # of Ray's 3: the rest is for leaving
 
 
@@ -28,7 +30,7 @@ class Stopper:
         self._deadline = float("inf")
 
     def install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
@@ -36,11 +38,6 @@ class Stopper:
             self._signal = number
             self._deadline = time.monotonic() + _GRACE_S
             self.file.touch()
-
-    @property
-    def exit_code(self) -> int | None:
-        """The code to leave with (128 + signal, as a shell has it), or None where no signal came."""
-        return None if self._signal is None else 128 + self._signal
 
     @property
     def saved(self) -> bool:
@@ -55,8 +52,23 @@ class Stopper:
         while not (result.done() or self.saved or time.monotonic() > self._deadline):
             wait([result], timeout=0.1)
             tick()
+        tick()
+
+    def leave_if_told(self) -> None:
+        """End the process if a signal came, with 128 + its number, as a shell has it.
+
+        Without ceremony: ray.shutdown, with training in flight, took 11 s once in 12 times. The cluster clears up after
+        a driver that is gone.
+        """
+        if self._signal is not None:
+            print(f"stopped by a signal: {'saved the last step' if self.saved else 'no time to save'}", flush=True)
+            self.close()
+            os._exit(128 + self._signal)
 
     def close(self) -> None:
+        """Let signals end the process as they usually do."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
         self.file.unlink(missing_ok=True)
 
 
