@@ -1,9 +1,11 @@
 """Bringing a database to the schema of this code. Alembic is loaded only where there is something to do."""
 
 import importlib
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,8 +40,8 @@ def ready(url: URL, now: datetime, migrations: Migrations) -> None:
 
     May be repeated, and by several processes at once. A failed migration changes nothing.
     """
-    _make_private(file_of(url))
     try:
+        _make_file(file_of(url))
         with _engine(open_reader(url)) as engine, engine.connect() as connection:
             found = _found(connection, migrations)
         if found != migrations.head:
@@ -68,11 +70,23 @@ def _engine(engine: Engine) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _make_private(file: Path | None) -> None:
-    """Make the file empty and readable by its owner alone, if it is not there. SQLite gives its log the same mode."""
-    if file is not None:
-        with suppress(OSError):  # SQLite says what is wrong
-            file.touch(mode=0o600)
+def _make_file(file: Path | None) -> None:
+    """Make an SQLite file if it is not there: private to its owner, and in WAL mode before it has its name.
+
+    The switch to WAL waits for nobody (SQLite does not call its busy handler then), so that of several servers that
+    open one new file some would fail. SQLite gives a file's log the mode of the file.
+    """
+    if file is None or file.exists():
+        return
+    with suppress(OSError):  # SQLite says what is wrong
+        handle, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        os.close(handle)
+        try:
+            with closing(sqlite3.connect(draft)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+            os.link(draft, file)  # fails where another process was faster, and then that file is as good
+        finally:
+            Path(draft).unlink()
 
 
 def _found(connection: Connection, migrations: Migrations) -> str | None:
@@ -103,7 +117,7 @@ def _back_up(engine: Engine, url: URL, found: str, now: datetime) -> None:
         return
     copy = file.with_name(f"{file.name}.schema-{found}.{now:%Y%m%dT%H%M%SZ}.bak")
     copy.unlink(missing_ok=True)
-    _make_private(copy)
+    copy.touch(mode=0o600)
     # By the driver itself: it must be outside of the transaction that a connection of this engine always is in.
     connection = engine.raw_connection()
     try:
