@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,8 @@ import psycopg
 
 _START_S = 60.0
 _POLL_S = 0.02
+# The server ends with the pipe that we hold, so that it is gone even where these tests are killed.
+_WHILE_WE_LIVE = 'exec 3<&0; "$@" 3<&- & server=$!; (cat <&3 >/dev/null; kill -QUIT $server) & wait $server'
 
 
 class PostgresServer:
@@ -47,18 +48,21 @@ class PostgresServer:
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._binaries / "postgres", "-D", data, *arguments],
+                ["/bin/sh", "-c", _WHILE_WE_LIVE, "sh", self._binaries / "postgres", "-D", data, *arguments],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 user=self._user,
                 cwd=self.folder,
+                start_new_session=True,  # a Ctrl-C is ours, not the server's
             )
         self._wait()
 
     def stop(self) -> None:
         """End it at once, with the connections that are open, as a crash of its machine would."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGQUIT)
+            assert self._process.stdin is not None
+            self._process.stdin.close()
             self._process.wait(_START_S)
             self._process = None
 

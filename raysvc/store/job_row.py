@@ -24,7 +24,7 @@ _AGE_BITS = 52
 _FIXED = frozenset({"spec", "owner", "created_at"})
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class NewJob:
     """What `add` writes. Made by the caller, so that the writer's thread spends its time in the database."""
 
@@ -36,6 +36,11 @@ class NewJob:
     key: str | None = None
     body_digest: str = ""
 
+    @property
+    def key_row(self) -> Row:
+        project = self.job.project
+        return {"project": project, "key": self.key, "body_digest": self.body_digest, "uid": self.job.uid}
+
     @classmethod
     def of(
         cls, job: Job, events: Sequence[Event], packages: Sequence[str], key: str | None = None, body_digest: str = ""
@@ -44,7 +49,7 @@ class NewJob:
         return cls(job, row, event_rows(events), label_rows(job), frozenset(packages), key, body_digest)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class SavedJob:
     """What `save` writes. `labels` is None where the change left the spec alone, as nearly every change does."""
 

@@ -8,17 +8,19 @@ from sqlalchemy.engine import Connection
 
 from raysvc.domain.job import Job
 from raysvc.errors import AlreadyExists, KeyReused, NotFound, RaysvcError, StaleVersion
+from raysvc.store.bulk import Bulk
 from raysvc.store.job_row import NewJob, SavedJob
 from raysvc.store.schema import FINALISED, event, idempotency, job, label, package, package_ref
 
 Pair = tuple[str, str]
 
-_INSERT_JOB = sa.insert(job)
-_INSERT_EVENT = sa.insert(event)
-_INSERT_LABEL = sa.insert(label)
-_INSERT_KEY = sa.insert(idempotency)
-_INSERT_REF = sa.insert(package_ref)
-_UPDATE_JOB = sa.update(job).where(job.c.uid == sa.bindparam("b_uid"))
+_JOBS = Bulk(sa.insert(job))
+_EVENTS = Bulk(sa.insert(event))
+_LABELS = Bulk(sa.insert(label))
+_KEYS = Bulk(sa.insert(idempotency))
+_REFS = Bulk(sa.insert(package_ref))
+_MOVED = Bulk(sa.update(job).where(job.c.uid == sa.bindparam("b_uid")))
+_RESPECIFIED = Bulk(sa.update(job).where(job.c.uid == sa.bindparam("b_uid")))
 _CHUNK = 1000  # values in one IN (…): SQLite takes 32,766 parameters a statement
 
 
@@ -71,22 +73,13 @@ class _Round:
         return ask.job, True
 
     def insert(self) -> None:
-        accepted = self._accepted
-        _write(self._connection, _INSERT_JOB, (a.row for a in accepted))
-        _write(self._connection, _INSERT_EVENT, (row for a in accepted for row in a.events))
-        _write(self._connection, _INSERT_LABEL, (row for a in accepted for row in a.labels))
-        _write(
-            self._connection,
-            _INSERT_KEY,
-            (
-                {"project": a.job.project, "key": a.key, "body_digest": a.body_digest, "uid": a.job.uid}
-                for a in accepted
-                if a.key is not None
-            ),
-        )
-        _write(
-            self._connection,
-            _INSERT_REF,
+        connection, accepted = self._connection, self._accepted
+        _JOBS.write(connection, (a.row for a in accepted))
+        _EVENTS.write(connection, (row for a in accepted for row in a.events))
+        _LABELS.write(connection, (row for a in accepted for row in a.labels))
+        _KEYS.write(connection, (a.key_row for a in accepted if a.key is not None))
+        _REFS.write(
+            connection,
             ({"project": a.job.project, "name": name, "uid": a.job.uid} for a in accepted for name in a.packages),
         )
 
@@ -127,14 +120,13 @@ def _locked_versions(connection: Connection, uids: Collection[str]) -> dict[str,
 
 
 def _update(connection: Connection, asks: Collection[SavedJob]) -> None:
-    # Rows that are written together must set the same columns.
     respecified = [ask for ask in asks if ask.labels is not None]
-    _write(connection, _UPDATE_JOB, (ask.row for ask in asks if ask.labels is None))
-    _write(connection, _UPDATE_JOB, (ask.row for ask in respecified))
+    _MOVED.write(connection, (ask.row for ask in asks if ask.labels is None))
+    _RESPECIFIED.write(connection, (ask.row for ask in respecified))
     if respecified:
         connection.execute(sa.delete(label).where(label.c.uid.in_([ask.uid for ask in respecified])))
-        _write(connection, _INSERT_LABEL, (row for ask in respecified for row in ask.labels or ()))
-    _write(connection, _INSERT_EVENT, (row for ask in asks for row in ask.events))
+        _LABELS.write(connection, (row for ask in respecified for row in ask.labels or ()))
+    _EVENTS.write(connection, (row for ask in asks for row in ask.events))
     if over := [ask.uid for ask in asks if not ask.live]:
         connection.execute(sa.delete(package_ref).where(package_ref.c.uid.in_(over)))
 
@@ -198,11 +190,6 @@ def _by_project(pairs: Iterable[Pair]) -> dict[str, list[str]]:
     for project, name in pairs:
         names[project].append(name)
     return names
-
-
-def _write(connection: Connection, statement: sa.Insert | sa.Update, rows: Iterable[dict[str, object]]) -> None:
-    if many := list(rows):
-        connection.execute(statement, many)
 
 
 def _chunks(uids: Sequence[str]) -> Iterable[Sequence[str]]:

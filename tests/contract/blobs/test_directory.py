@@ -7,11 +7,14 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from raysvc.blobs import directory
 from raysvc.blobs.directory import DirectoryBlobs
 from raysvc.errors import Conflict, DiskFull, RaysvcError, Unavailable
 from tests.contract.blobs.make import content, stream
@@ -94,6 +97,24 @@ async def test_a_disk_that_fails_is_unavailable(tmp_path: Path, monkeypatch: pyt
     assert await content(blobs, "a") == b"old"
 
 
+async def test_an_append_that_is_on_its_way_keeps_others_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have looked at the size before either has written, were it not for the lock."""
+    both = threading.Barrier(2)
+    write = directory._write  # noqa: SLF001 the moment between the look and the write
+
+    def write_together(fd: int, data: bytes) -> None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.2)  # s; the other cannot come while it is locked out
+        write(fd, data)
+
+    blobs = DirectoryBlobs(tmp_path)
+    monkeypatch.setattr(directory, "_write", write_together)
+    results = await asyncio.gather(
+        blobs.append("log", b"one", at=0), blobs.append("log", b"two", at=0), return_exceptions=True
+    )
+    assert [result for result in results if not isinstance(result, Conflict)] == [3]
+
+
 async def test_an_error_of_the_sender_is_not_told_as_one_of_the_disk(tmp_path: Path) -> None:
     async def unplugged() -> AsyncIterator[bytes]:
         yield b"half"
@@ -107,6 +128,7 @@ async def test_what_a_dead_process_began_is_swept_and_what_a_live_one_does_is_no
     program = f"""
 import asyncio, sys
 from pathlib import Path
+from raysvc.blobs import directory
 from raysvc.blobs.directory import DirectoryBlobs
 
 async def endless():
@@ -119,11 +141,13 @@ asyncio.run(DirectoryBlobs(Path({str(tmp_path)!r})).put("a", endless()))
 
     def left_by_the_dead() -> None:
         with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=ROOT) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"begun\n"
-            DirectoryBlobs(tmp_path)
-            assert len(files(tmp_path)) == 1, "a live process's draft was swept"
-            process.kill()
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == b"begun\n"
+                DirectoryBlobs(tmp_path)
+                assert len(files(tmp_path)) == 1, "a live process's draft was swept"
+            finally:
+                process.kill()
 
     await asyncio.to_thread(left_by_the_dead)
     assert len(files(tmp_path)) == 1
