@@ -50,7 +50,8 @@ class Shelf:
         protocol, name = uri
         package.check_name(protocol, name)
         await self._store.projects.get(project)
-        with tempfile.TemporaryFile(dir=self._spool) as file:
+        # Unbuffered: what a full disk refuses shows at the write, and not again when the file is closed.
+        with tempfile.TemporaryFile(dir=self._spool, buffering=0) as file:
             size, sha256 = await self._receive(chunks, file)
             digest = await asyncio.to_thread(package.digest, name, file)
             now = self._clock.now()
@@ -69,7 +70,7 @@ class Shelf:
             except Conflict:
                 await self._blobs.delete(package_key(kept))
                 raise
-            if first.sha256 != sha256:
+            if package_key(first) != package_key(kept):
                 await self._blobs.delete(package_key(kept))
             return first
 
@@ -85,13 +86,19 @@ class Shelf:
                 )
             seen.update(chunk)
             try:
-                await asyncio.to_thread(file.write, chunk)
+                await asyncio.to_thread(_write, file, chunk)
             except OSError as error:
                 raise DiskFull(
                     f"The package could not be kept: {error.strerror}. Free some space and retry."
                 ) from error
-        await asyncio.to_thread(file.flush)
         return size, seen.hexdigest()
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    """Write all of it: an unbuffered write may take a part."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:

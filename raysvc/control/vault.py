@@ -14,10 +14,12 @@ from raysvc.ports import Blobs, Clock, Packages, Secrets
 def package_key(package: Package) -> str:
     """Return where a package's bytes are kept: by project, so that no tenant can plant bytes for another.
 
-    By name and contents: an upload that is refused later overwrites nothing, and removing one removes no other.
+    Each upload has a key of its own, by name, contents and time: one that is refused later overwrites nothing, and
+    collecting an old package cannot take the bytes of the same one that is sent again meanwhile.
     """
     name = hashlib.sha256(package.name.encode()).hexdigest()[:16]
-    return f"packages/{package.project}/{name}-{package.sha256}"
+    born = int(package.created_at.timestamp() * 1_000_000)
+    return f"packages/{package.project}/{name}-{package.sha256}-{born}"
 
 
 class Vault:

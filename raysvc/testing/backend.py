@@ -23,8 +23,8 @@ CLUSTER = "local"
 _POLL_S = 0.1
 
 
-class Crash(Exception):
-    """The process died between an effect and its record: let nothing but the test catch it."""
+class Crash(BaseException):
+    """The process died between an effect and its record. No Exception: nothing but the test may catch it."""
 
 
 @dataclass(frozen=True)

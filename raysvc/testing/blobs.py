@@ -37,8 +37,7 @@ class MemoryBlobs:
         return len(blob)
 
     async def size(self, key: str) -> int:
-        _check(key)
-        return len(self._blobs.get(key, b""))
+        return sum(len(self._blobs[one]) for one in self._named(key))
 
     async def read(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         _check(key)
@@ -50,9 +49,13 @@ class MemoryBlobs:
             yield bytes(blob[start : min(end, start + _CHUNK)])
 
     async def delete(self, key: str) -> None:
-        _check(key.removesuffix("/"))
-        for one in [one for one in self._blobs if one == key or (key.endswith("/") and one.startswith(key))]:
+        for one in self._named(key):
             del self._blobs[one]
+
+    def _named(self, key: str) -> list[str]:
+        """Return the keys of one blob, or of all below a key that ends in '/'."""
+        _check(key.removesuffix("/"))
+        return [one for one in self._blobs if one == key or (key.endswith("/") and one.startswith(key))]
 
     def _claim(self, key: str) -> None:
         """Refuse what a directory could not hold: a blob where a folder is, or below another blob."""

@@ -175,6 +175,12 @@ async def test_all_below_a_key_is_deleted(blobs: Blobs) -> None:
     assert await content(blobs, "logs/a/1") == b"again"
 
 
+async def test_the_size_of_all_below_a_key(blobs: Blobs) -> None:
+    for key in ("logs/a/1", "logs/a/2/3", "logs/ab"):
+        await blobs.put(key, stream(b"xyz"))
+    assert [await blobs.size(key) for key in ("logs/a/", "logs/", "logs/none/")] == [6, 9, 0]
+
+
 async def test_a_blob_is_no_folder(blobs: Blobs) -> None:
     await blobs.put("a/b", stream(b"x"))
     for key in ("a/b/c", "a"):
@@ -204,7 +210,7 @@ async def test_a_key_that_leaves_the_directory_or_its_alphabet_is_refused(blobs:
 
 
 @pytest.mark.parametrize("key", ["a/", "a/b/"])
-async def test_only_a_delete_may_end_in_a_slash(blobs: Blobs, key: str) -> None:
+async def test_only_a_delete_and_a_size_may_end_in_a_slash(blobs: Blobs, key: str) -> None:
     with pytest.raises(Invalid):
         await blobs.put(key, stream(b"x"))
     with pytest.raises(Invalid):
