@@ -33,6 +33,7 @@ class RayApi:
         self._http = httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=TIMEOUT_S, trust_env=False)
 
     async def close(self) -> None:
+        """Let go of the cluster; a call in progress and any later one raises Unavailable."""
         await self._http.aclose()
 
     async def version(self) -> dict[str, Any]:
@@ -94,6 +95,7 @@ class RayApi:
     async def log_file(self, node_id: str, name: str) -> AsyncGenerator[bytes, None]:
         """Yield a file of a node's log folder, from its beginning; nothing where there is none."""
         query = {"node_id": node_id, "filename": name, "lines": "-1", "timeout": "30"}
+        self._require_open()
         try:
             async with self._http.stream("GET", "/api/v0/logs/file", params=query) as response:
                 if response.is_success:
@@ -105,6 +107,7 @@ class RayApi:
             raise self._unreachable(error) from error
 
     async def _call(self, method: str, path: str, *, accept: tuple[int, ...] = (), **rest: Any) -> httpx.Response:
+        self._require_open()
         try:
             response = await self._http.request(method, path, **rest)
         except httpx.HTTPError as error:
@@ -116,6 +119,11 @@ class RayApi:
         raise Unavailable(
             f"Ray at {self.url} answered {response.status_code} to {method} {path}: {said(response.text)}"
         )
+
+    def _require_open(self) -> None:
+        # Who took the session before its head died may come to use it after it was let go.
+        if self._http.is_closed:
+            raise Unavailable(f"The session with Ray at {self.url} has ended.")
 
     def _unreachable(self, error: httpx.HTTPError) -> Unavailable:
         return Unavailable(f"Ray at {self.url} does not answer ({type(error).__name__}).")

@@ -134,6 +134,18 @@ async def test_nobody_there_is_unavailable() -> None:
     await api.close()
 
 
+async def test_a_session_that_ended_while_it_was_in_use_is_unavailable(ray: Answers) -> None:
+    """A head dies, its session is let go of, and who asked just before has the session still."""
+    api = RayApi(ray.url, None)
+    await api.version()
+    await api.close()
+    await api.close()
+    with pytest.raises(Unavailable, match="has ended"):
+        await api.nodes()
+    with pytest.raises(Unavailable, match="has ended"):
+        _ = [chunk async for chunk in api.log_file("n", "f")]
+
+
 async def test_absent_is_an_answer(ray: Answers, api: RayApi) -> None:
     ray.answer = (404, "Job x does not exist")
     assert await api.job("x") is None
