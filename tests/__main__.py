@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,8 @@ GATES: dict[str, tuple[str | Path, ...]] = {
 def main(arguments: list[str]) -> int:
     """Return 0 where all gates are green. With arguments: only pytest, with these."""
     install_browser()
+    # A shell's background job ignores Ctrl-C and would hand that on to what the tests start, and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     gates = {} if arguments else GATES
     failed = 0
     tests: tuple[str | Path, ...] = (BIN / "pytest", *(arguments or ["-q"]))

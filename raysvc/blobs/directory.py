@@ -126,8 +126,8 @@ class _Draft:
         self.write(data)
         _sync(self._fd)
         for renames_left in reversed(range(_RENAMES)):
-            _make_folder(path.parent)
             try:
+                _make_folder(path.parent)
                 self._path.replace(path)
                 break
             except FileNotFoundError:
@@ -254,7 +254,11 @@ def _sync(fd: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
+    """Put its names on the disk; a folder that was deleted meanwhile has none."""
+    try:
+        fd = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return
     try:
         os.fsync(fd)
     finally:
