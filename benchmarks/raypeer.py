@@ -53,6 +53,11 @@ class RayPeer:
         reply = self._http.post("/api/jobs/", json={"entrypoint": entrypoint}).raise_for_status()
         return str(reply.json()["submission_id"])
 
+    def tail_of(self, submission_id: str) -> tuple[str, dict[str, str]]:
+        """Return the URL of Ray's WebSocket that follows a job's log, and the headers that open it."""
+        url = str(self._http.base_url).replace("http", "ws", 1).rstrip("/")
+        return f"{url}/api/jobs/{submission_id}/logs/tail", {"Authorization": self._http.headers["authorization"]}
+
     def wait(self, submission_id: str) -> dict[str, Any]:
         """Return the job's details when it has ended."""
         while True:

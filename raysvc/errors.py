@@ -13,7 +13,8 @@ RaysvcError
 │   └── Forbidden          this token may not                                       403
 ├── NotFound               no such record in this project (CLI exit 4)              404
 ├── Unavailable            try again later: the store or cluster does not answer    503
-│   └── DiskFull           nothing was accepted, free some space                    507
+│   ├── DiskFull           nothing was accepted, free some space                    507
+│   └── Damaged            what is stored cannot be trusted: the server stops       503
 ├── DataDirError           the data directory is in use, too new, or not ours
 └── IllegalTransition      a bug: a phase change the state machine does not have
 
@@ -97,6 +98,10 @@ class Unavailable(RaysvcError):
 class DiskFull(Unavailable):
     status = 507
     code = "disk_full"
+
+
+class Damaged(Unavailable):
+    code = "damaged"
 
 
 class DataDirError(RaysvcError):

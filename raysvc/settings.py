@@ -28,13 +28,18 @@ class Settings(Model):
     port: int = Field(default=8500, ge=0, le=65535, description="0 takes a free one")
     dashboard_port: int = Field(default=0, ge=0, le=65535, description="of the dashboards' own origin; 0: a free one")
     database_url: str | None = Field(default=None, description="None: SQLite in the data directory")
+    shared_dir: Path | None = Field(
+        default=None, description="keys, rules, blobs, jobs' folders of several servers; None: data_dir"
+    )
     public_url: str | None = Field(default=None, description="how clients reach us through an ingress")
     public_dashboard_url: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     insecure: bool = Field(default=False, description="plain HTTP beyond loopback")
     tls_cert: Path | None = None
     tls_key: Path | None = None
-    policies: Path | None = Field(default=None, description="directory of policy files; None: <data_dir>/policies")
+    policies: Path | None = Field(
+        default=None, description="directory of policy files; None: <deployment_dir>/policies"
+    )
     max_package_bytes: int = Field(default=2 << 30, gt=0)
     max_running_jobs: int | None = Field(default=None, ge=1, description="None: by the machine's cores and memory")
     ray_address: str | None = Field(default=None, description="http(s) URL of a running Ray; None: start one")
@@ -56,6 +61,27 @@ class Settings(Model):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_sharing(self) -> "Settings":
+        if self.shared_dir is not None and (self.database_url is None or self.database_url.startswith("sqlite")):
+            raise Invalid(
+                "--shared-dir is for several servers, and those need one database: give --database-url "
+                "postgresql://… to each.",
+                field="shared_dir",
+            )
+        if self.shared_dir is not None and self.ray_address is None:
+            raise Invalid(
+                "--shared-dir is for several servers, and those need one Ray that each can reach: give --ray-address. "
+                "A server's own Ray is of no use to the next one that leads.",
+                field="shared_dir",
+            )
+        return self
+
+    @property
+    def deployment_dir(self) -> Path:
+        """Where keys, rules, blobs and the jobs' folders are."""
+        return self.shared_dir or self.data_dir
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL of the store."""
@@ -63,7 +89,7 @@ class Settings(Model):
 
     @property
     def policy_dir(self) -> Path:
-        return self.policies or self.data_dir / "policies"
+        return self.policies or self.deployment_dir / "policies"
 
     @property
     def finished_jobs(self) -> timedelta | None:

@@ -21,7 +21,8 @@ _WHILE_WE_LIVE = 'exec 3<&0; "$@" 3<&- & server=$!; (cat <&3 >/dev/null; kill -Q
 class PostgresServer:
     """Start it, take databases from it, stop it. Without fsync: these tests kill clients, not the machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fsync: bool = False) -> None:
+        self._fsync = fsync
         # Not below pytest's tmp_path: the path of a socket has at most 107 bytes, and the server's user must reach it.
         self.folder = Path(tempfile.mkdtemp(prefix="raysvc-pg-"))
         # PostgreSQL refuses to run as root.
@@ -41,7 +42,7 @@ class PostgresServer:
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self.folder),
-            "fsync": "off",
+            "fsync": "on" if self._fsync else "off",
             "max_connections": "100",
             "log_destination": "stderr",
         }

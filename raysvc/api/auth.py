@@ -56,7 +56,14 @@ class Sessions:
         return digest
 
     def end(self, cookie: str) -> None:
-        """End the session of this cookie. May be repeated."""
+        """End the session of this cookie, where it is one of ours. May be repeated.
+
+        What is not signed is not remembered: it costs nothing to send, and would stay for as long as a session.
+        """
+        try:
+            self.token_hash(cookie)
+        except Unauthenticated:
+            return
         now = self._clock.now()
         self._ended = {body: until for body, until in self._ended.items() if until > now}
         self._ended[cookie.rpartition(".")[0]] = now + SESSION_AGE

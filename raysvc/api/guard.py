@@ -29,6 +29,10 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+# A name or an address, and a port: no user, no path, no list.
+_HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9._-]{1,255}))(?::[0-9]{1,5})?")
+# What a request says once. Of two, we would believe one and a proxy before us the other.
+_ONCE = frozenset({b"host", b"authorization", b"x-ray-authorization", b"x-raysvc-project", b"idempotency-key"})
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -40,17 +44,18 @@ class Hosts:
     """
 
     def __init__(self, settings: ApiSettings) -> None:
-        bound = [urlsplit(url).hostname for url in (settings.url, settings.public_url) if url]
+        urls = (settings.url, settings.public_url, settings.dashboard_url)
+        bound = [urlsplit(url).hostname for url in urls if url]
         names = {name.lower().rstrip(".") for name in [*settings.allowed_hosts, *bound] if name}
         self._exact = frozenset({"localhost", *(name for name in names if not name.startswith("*."))})
         self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
 
     def allow(self, host: str) -> bool:
         """Return whether this Host header is ours."""
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        except ValueError:
+        match = _HOST.fullmatch(host)
+        if match is None:
             return False
+        name = (match["ipv6"] or match["name"]).lower().rstrip(".")
         if name in self._exact or (self._suffixes and name.endswith(self._suffixes)):
             return True
         try:
@@ -91,6 +96,8 @@ class Guard:
         await self._app(scope, _limited(scope, headers, receive), with_headers)
 
     def _refuse(self, scope: Scope, headers: Headers) -> Fault | None:
+        if (unclear := ambiguous(scope)) is not None:
+            return unclear
         host = headers.get("host", "")
         if host not in self._known:
             if not self._hosts.allow(host):
@@ -121,6 +128,19 @@ class Guard:
         scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
         theirs = origin_of(origin)
         return theirs is None or theirs not in {origin_of(f"{scheme}://{host}"), self._public_origin}
+
+
+def ambiguous(scope: Scope) -> Fault | None:
+    """Return what to say of a request whose headers can be read in two ways; None for a clear one."""
+    seen = set()
+    for name, value in scope["headers"]:
+        if name in _ONCE:
+            if name in seen:
+                return Fault(400, "invalid", f"The request has two headers {name.decode()!r}. Send one.", name.decode())
+            seen.add(name)
+        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            return Fault(400, "invalid", "Bodies are taken as they are or chunked.", "transfer-encoding")
+    return None
 
 
 def origin_of(url: str) -> tuple[str, str, int] | None:

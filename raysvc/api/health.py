@@ -26,10 +26,14 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`status` is ok where the store answers: submissions are taken. `clusters` says where they could run now."""
+    """`status` is ok where the store answers: submissions are taken. `clusters` says where they could run now.
+
+    `role` is `leader` for the server that starts and stops jobs, `standby` for one that would take over.
+    """
 
     status: str
     store: str
+    role: str
     clusters: dict[str, str]
 
 
@@ -47,15 +51,16 @@ async def healthz() -> Response:
 async def readyz(request: Request) -> Response:
     """Say whether submissions are taken. Ray need not be up for that: they wait."""
     here = platform(request)
+    role = "leader" if here.leads else "standby"
     try:
         await here.store.flags.get("readyz")
     except RaysvcError:
-        return reply(Readiness(status="unavailable", store="unavailable", clusters={}), 503)
+        return reply(Readiness(status="unavailable", store="unavailable", role=role, clusters={}), 503)
     try:
         clusters = {cluster.name: str(cluster.phase) for cluster in await here.backend.clusters.list()}
     except RaysvcError:
         clusters = {}
-    return reply(Readiness(status="ok", store="ok", clusters=clusters))
+    return reply(Readiness(status="ok", store="ok", role=role, clusters=clusters))
 
 
 @router.get(

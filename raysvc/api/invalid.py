@@ -9,6 +9,10 @@ from pydantic import BaseModel
 from raysvc.domain.model import EnvName, JobId, Name, Uid
 from raysvc.errors import Invalid
 
+# Of more wrong fields only so many are named: a body that is nothing but wrong must cost little, and no larger a reply.
+MOST_ERRORS = 20
+LONGEST_FIELD = 200
+
 
 class FieldError(BaseModel):
     """One wrong field: its dotted path, and what is allowed there."""
@@ -18,11 +22,12 @@ class FieldError(BaseModel):
 
 
 class Malformed(Invalid):
-    """A request of the wrong form. `errors` names every wrong field; the message says the first few."""
+    """A request of the wrong form. `errors` names the wrong fields, MOST_ERRORS at most; the message the first few."""
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         said = "; ".join(f"{error.field}: {error.message}" for error in errors[:5])
-        more = f"; and {len(errors) - 5} more" if len(errors) > 5 else ""  # noqa: PLR2004 the first five are said
+        rest = len(errors) - 5  # the first five are said
+        more = f"; and {rest} more" if 0 < rest < MOST_ERRORS - 5 else "; and many more" if rest > 0 else ""
         super().__init__(f"{said}{more}.".replace("..", "."), field=errors[0].field)
         self.errors = tuple(errors)
 
@@ -44,13 +49,14 @@ def field_errors(
 ) -> list[FieldError]:
     """Return pydantic's errors as ours. `where`: the first part of each path is query, path, header or body.
 
-    Names that are not known come first: a mistyped field is the cause of one that is missing.
+    Those beyond MOST_ERRORS are left out. Names that are not known come first: a mistyped field is the cause of one
+    that is missing.
     """
     found = []
-    for error in sorted(errors, key=lambda error: bool(error["type"] != "extra_forbidden")):
+    for error in sorted(errors, key=lambda error: bool(error["type"] != "extra_forbidden"))[:MOST_ERRORS]:
         path = tuple(error["loc"])[1:] if where else tuple(error["loc"])
         parents, walked = walk(model, path[:-1])
-        field = ".".join(map(str, (*walked, *path[-1:]))) or "body"
+        field = ".".join(map(str, (*walked, *path[-1:])))[:LONGEST_FIELD] or "body"
         allowed = list(dict.fromkeys(name for each in parents for name in each.model_fields))
         found.append(FieldError(field=field, message=_message(error, path, allowed)))
     return found
@@ -73,7 +79,7 @@ def unknown(name: str, allowed: Sequence[str]) -> str:
     """Return what to say of a name that is not known, with the nearest that is."""
     if not allowed:
         return "is not known here"
-    near = get_close_matches(name, allowed, 1)
+    near = get_close_matches(name[:LONGEST_FIELD], allowed, 1)
     meant = f"; did you mean {near[0]!r}?" if near else ";"
     return f"is not known here{meant} There may be: {', '.join(allowed)}"
 

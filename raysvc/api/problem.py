@@ -40,6 +40,7 @@ _TITLES = {
     "over_limit": "A limit is reached",
     "unavailable": "Not available now, try again",
     "disk_full": "The disk is full",
+    "damaged": "The database is damaged",
     "internal": "The server failed",
 }
 _CODES = {

@@ -10,26 +10,21 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum, auto
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from raysvc.api import room
+from raysvc.api.connection import GuardedProtocol
 from raysvc.errors import Conflict, Invalid
 
 log = structlog.get_logger()
 
 BACKLOG = 2048
-# A client that has not sent its headers by then holds a connection for nothing.
-HEADER_S = 20.0
-# Nor has one whose upload stands still this long.
-BODY_S = 60.0
-MAX_HEADER_BYTES = 64 << 10
 # Ray's client opens a connection a call; browsers and SDKs keep theirs.
 KEEP_ALIVE_S = 75
 # Below the idle timeout of ingresses (60 s is usual).
@@ -53,85 +48,6 @@ class TailProtocol(WebSocketsSansIOProtocol):
             self.transport.abort()
         else:
             super().shutdown()
-
-
-class _Part(Enum):
-    """What of a request is still to come."""
-
-    HEADERS = auto()
-    BODY = auto()
-    NOTHING = auto()
-
-
-class GuardedProtocol(HttpToolsProtocol):
-    """HTTP that does not wait for ever: headers must be whole in HEADER_S, and a body may not stand still for BODY_S.
-
-    Headers have an end in bytes, too. httptools and uvicorn know none of the three.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._header_bytes = 0
-        self._awaits = _Part.HEADERS
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._timer = self.loop.call_later(HEADER_S, self._late)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._awaits is _Part.HEADERS:
-            # From the first byte on: each further one buys no time.
-            self._timer = self._timer or self.loop.call_later(HEADER_S, self._late)
-            return
-        self._stop_timer()
-        if self._awaits is _Part.BODY:
-            self._timer = self.loop.call_later(BODY_S, self._late)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        self._header_bytes = 0
-        self._awaits = _Part.HEADERS
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._awaits = _Part.BODY
-        self._stop_timer()
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._awaits = _Part.NOTHING
-        super().on_message_complete()
-
-    def _count(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > MAX_HEADER_BYTES:
-            raise ValueError("headers too large")  # the parser makes a 400 of it
-
-    def _late(self) -> None:
-        self._timer = None
-        if self._awaits is _Part.BODY and self.flow.read_paused:
-            # It is we who do not read: the app has not taken what came before.
-            self._timer = self.loop.call_later(BODY_S, self._late)
-        else:
-            self.transport.close()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 class _Server(uvicorn.Server):
@@ -200,6 +116,7 @@ class Listeners:
 
         Then requests in flight have GRACE_S seconds to end. Log tails are dropped at once, without a close frame.
         """
+        room.raise_limit()
         servers = [_Server(self._config(app)), _Server(self._config(dashboard))]
         sockets = (self.main, self.dashboard)
         async with asyncio.TaskGroup() as group:
@@ -241,9 +158,12 @@ class Listeners:
             log_config=None,
             access_log=False,
             server_header=False,
+            # Whoever reaches us could forge these headers; where a proxy stands before us, --public-url says so.
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
-            backlog=BACKLOG,
+            # asyncio accepts so many at once, before the first of them can be counted.
+            backlog=min(BACKLOG, room.most_connections() // 2),
             ssl_certfile=self.tls.certificate if self.tls else None,
             ssl_keyfile=self.tls.key if self.tls else None,
         )
@@ -262,9 +182,13 @@ def _bind(host: str, port: int, option: str) -> socket.socket:
     except socket.gaierror as error:
         raise Invalid(f"--host {host} is not an address of this machine: {error.strerror}.", field="host") from error
     try:
-        return socket.create_server(address, family=family, backlog=BACKLOG)
+        bound = socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         raise _unbound(error, host, port, option) from error
+    # Inherited by what is accepted. asyncio sets it only where `proto` is given, which create_server leaves out: the
+    # second write of a reply then waits 40 ms for the client's delayed acknowledgement of the first.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
 
 
 def _unbound(error: OSError, host: str, port: int, option: str) -> Conflict | Invalid:

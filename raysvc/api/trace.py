@@ -7,11 +7,12 @@ import re
 from time import perf_counter
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from raysvc.api import problem
+from raysvc.api.context import header
 from raysvc.ports import Clock, Ids
 
 log = structlog.get_logger()
@@ -34,7 +35,7 @@ class Trace:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = header(scope, b"x-request-id") or ""
         request_id = given if _GIVEN.fullmatch(given) else self._ids.uid(self._clock.now())
         scope[problem.REQUEST_ID] = request_id
         began, status = perf_counter(), 0
@@ -43,29 +44,30 @@ class Trace:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                others = [pair for pair in message["headers"] if pair[0] != b"x-request-id"]
+                message["headers"] = [*others, (b"x-request-id", request_id.encode())]
             elif message["type"] in {"websocket.accept", "websocket.close"}:
                 status = status or (101 if message["type"] == "websocket.accept" else 403)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, noting)
-            except ClientDisconnect:
-                status = _CLIENT_GONE
-            except Exception:
-                log.exception("request failed", path=scope["path"])
-                if scope["type"] == "websocket" or status:
-                    raise  # too late for a reply: the server cuts the connection, which no client takes for success
-                await problem.respond(problem.internal(), scope)(scope, receive, noting)
-            finally:
-                if scope["path"] not in _QUIET or status >= 400:  # noqa: PLR2004 HTTP errors begin at 400
-                    log.info(
-                        "request",
-                        method=scope.get("method", "WEBSOCKET"),
-                        path=scope["path"],
-                        status=status,
-                        ms=round((perf_counter() - began) * 1000, 2),
-                        client=(scope.get("client") or ("",))[0],
-                    )
-                structlog.contextvars.unbind_contextvars("actor", "job_id")
+        bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, receive, noting)
+        except ClientDisconnect:
+            status = _CLIENT_GONE
+        except Exception:
+            log.exception("request failed", path=scope["path"])
+            if scope["type"] == "websocket" or status:
+                raise  # too late for a reply: the server cuts the connection, which no client takes for success
+            await problem.respond(problem.internal(), scope)(scope, receive, noting)
+        finally:
+            if scope["path"] not in _QUIET or status >= 400:  # noqa: PLR2004 HTTP errors begin at 400
+                log.info(
+                    "request",
+                    method=scope.get("method", "WEBSOCKET"),
+                    path=scope["path"],
+                    status=status,
+                    ms=round((perf_counter() - began) * 1000, 2),
+                    client=(scope.get("client") or ("",))[0],
+                )
+            unbind_contextvars("request_id", "actor", "job_id")

@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from raysvc.blobs.files import keys
+from raysvc.blobs.lock import lock
 from raysvc.errors import Conflict, DiskFull, Invalid, NotFound, OverLimit, Unavailable
 
 T = TypeVar("T")
@@ -89,6 +91,11 @@ class DirectoryBlobs:
         finally:
             source.close()
 
+    async def keys(self, below: str) -> AsyncIterator[str]:
+        self._path(below.removesuffix("/"))
+        for key in await _in_thread(below, lambda: list(keys(self._root, below))):
+            yield key
+
     async def delete(self, key: str) -> None:
         path = self._path(key.removesuffix("/"))
         if key.endswith("/"):
@@ -138,8 +145,10 @@ class _Draft:
     def discard(self) -> None:
         """Remove it, unless it was kept."""
         if self._fd != _CLOSED:
-            self._path.unlink(missing_ok=True)
-            os.close(self._fd)
+            try:
+                self._path.unlink(missing_ok=True)
+            finally:
+                os.close(self._fd)
 
 
 class _Source:
@@ -170,7 +179,7 @@ def _append(path: Path, data: bytes, at: int) -> int:
     except FileNotFoundError as error:
         raise Conflict(f"There is nothing yet, so byte {at} is not its end.") from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)  # a second append at the same place waits here, and then is refused
+        lock(fd)  # a second append at the same place waits here, and then is refused
         size = os.fstat(fd).st_size
         if size != at:
             raise Conflict(f"It ends at byte {size}, not {at}. Go on from there.")

@@ -5,17 +5,23 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from cryptography.fernet import Fernet
-
+from raysvc.bootstrap.shareddir import once
 from raysvc.errors import DataDirError
 
 # Layout 1: raysvc.db, blobs/, spool/, policies/, admin-token, secret-key, session-key, lock, layout, server.json.
 LAYOUT = 1
+# What a backup holds of it, besides blobs and policies: what is neither of the moment nor of this machine.
+COMMON_KEYS = ("secret-key", "session-key")
+KEYS = ("admin-token", *COMMON_KEYS)
+# There while a restore is on its way: what it leaves where it is killed is no platform.
+RESTORING = "restoring"
+# Made anew by the kernel at each boot.
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 # Less than this free, and the server would accept what it cannot keep.
 LEAST_FREE_BYTES = 64 << 20
 
@@ -34,6 +40,7 @@ class DataDir:
             self._check_owner()
             self._take_lock()
             self._check_layout()
+            self._check_whole()
             for name in ("blobs", "spool", "policies"):
                 (self.path / name).mkdir(exist_ok=True, mode=0o700)
             for left in (self.path / "spool").iterdir():
@@ -55,17 +62,33 @@ class DataDir:
             self._lock.close()
             self._lock = None
 
+    def holder(self) -> str | None:
+        """Return the process id of the live server that holds the directory, None where none does. Changes nothing."""
+        try:
+            with (self.path / "lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return (self.path / "lock").read_text().strip() or "unknown"
+        except FileNotFoundError:
+            return None
+        return None
+
+    def tenant(self) -> str:
+        """Return a name for whoever holds the lock: a process has its predecessor's, which must have died.
+
+        So a server that was killed is succeeded at once in whatever it held, and need not be waited for. A copy of the
+        directory, or the same one in a clone of the machine, has another name.
+        """
+        found = (self.path / "lock").stat()
+        try:
+            boot = _BOOT.read_text().strip()
+        except OSError:  # not Linux
+            boot = secrets.token_hex(16)
+        return f"{socket.gethostname()}-{boot}-{found.st_dev}-{found.st_ino}"
+
     def admin_token(self) -> str:
         """Return the first admin token, made on first use (file `admin-token`, mode 0600)."""
-        return self._once("admin-token", lambda: "raysvc_" + secrets.token_urlsafe(32))
-
-    def secret_key(self) -> bytes:
-        """Return the key that secrets are encrypted with. Losing the file loses the secrets."""
-        return self._once("secret-key", lambda: Fernet.generate_key().decode()).encode()
-
-    def session_key(self) -> bytes:
-        """Return the key that browser sessions are signed with."""
-        return self._once("session-key", lambda: secrets.token_urlsafe(32)).encode()
+        return once(self.path / "admin-token", lambda: "raysvc_" + secrets.token_urlsafe(32))
 
     def announce(self, server: dict[str, object]) -> None:
         """Write `server.json`, whole or not at all: clients read it as the sign that the server serves."""
@@ -73,19 +96,6 @@ class DataDir:
         partial.write_text(json.dumps(server, indent=2) + "\n")
         partial.chmod(0o600)
         partial.replace(self.path / "server.json")
-
-    def _once(self, name: str, make: Callable[[], str]) -> str:
-        path = self.path / name
-        if not path.exists():
-            partial = self.path / f"{name}.partial"
-            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "w") as file:
-                file.write(make() + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        path.chmod(0o600)
-        return path.read_text().strip()
 
     def _check_owner(self) -> None:
         found = self.path.stat()
@@ -115,6 +125,10 @@ class DataDir:
         lock.write(str(os.getpid()))
         lock.flush()
         self._lock = lock
+
+    def _check_whole(self) -> None:
+        if (self.path / RESTORING).exists():
+            raise DataDirError(f"A restore into {self.path} did not finish. Remove the directory, then restore again.")
 
     def _check_layout(self) -> None:
         path = self.path / "layout"

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,8 @@ from raysvc.backends.local import LocalBackend, LocalConfig
 from raysvc.blobs.directory import DirectoryBlobs
 from raysvc.bootstrap.clock import SystemClock
 from raysvc.bootstrap.datadir import DataDir
+from raysvc.bootstrap.process import settle
+from raysvc.bootstrap.shareddir import SharedDir
 from raysvc.control.housekeeping import Retention
 from raysvc.control.ids import RandomIds
 from raysvc.control.platform import DEFAULT_PROJECT, Parts, Platform
@@ -25,7 +26,7 @@ from raysvc.control.vault import Vault
 from raysvc.domain.project import Role
 from raysvc.errors import Invalid
 from raysvc.policies import PolicyFolder
-from raysvc.ports import Policy
+from raysvc.ports import Checked, Policy, Store
 from raysvc.settings import Settings
 from raysvc.store import SqlStore
 from raysvc.version import __version__
@@ -43,14 +44,15 @@ class Ready:
     warnings: tuple[str, ...]
 
 
-def build(settings: Settings, datadir: DataDir, policies: Sequence[Policy]) -> tuple[Platform, LocalBackend]:
-    """Return the platform on SQL, a directory of blobs and local Ray, and that Ray. Nothing is opened or started."""
-    clock, ids = SystemClock(), RandomIds()
+def assemble(settings: Settings, datadir: DataDir, policies: Sequence[Policy]) -> tuple[Parts, LocalBackend]:
+    """Return SQL, a directory of blobs and local Ray, and that Ray by its own name. Nothing is opened or started."""
+    clock, ids, shared = SystemClock(), RandomIds(), SharedDir(settings.deployment_dir)
     store = SqlStore(settings.database, clock)
-    blobs = DirectoryBlobs(datadir.path / "blobs")
-    vault = Vault(datadir.secret_key(), store.secrets, store.packages, blobs, clock)
+    blobs = DirectoryBlobs(shared.blobs)
+    vault = Vault(shared.secret_key(), store.secrets, store.packages, blobs, clock)
     config = LocalConfig(
         data_dir=datadir.path,
+        shared_dir=settings.shared_dir,
         ray_address=settings.ray_address,
         ray_token_file=settings.ray_token_file,
         max_running_jobs=settings.max_running_jobs,
@@ -68,41 +70,70 @@ def build(settings: Settings, datadir: DataDir, policies: Sequence[Policy]) -> t
         ids=ids,
         policies=policies,
         spool=datadir.path / "spool",
-        holder=f"{socket.gethostname()}-{os.getpid()}-{ids.secret()[:8]}",
+        holder=datadir.tenant(),
         max_package_bytes=settings.max_package_bytes,
         retention=Retention(finished_jobs=settings.finished_jobs, log_bytes=settings.keep_log_bytes),
     )
-    return Platform(parts), backend
+    return parts, backend
 
 
-async def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
+async def serve(
+    settings: Settings, on_ready: Callable[[Ready], None], alter: Callable[[Parts], Parts] = lambda parts: parts
+) -> None:
     """Serve until SIGINT or SIGTERM, then stop cleanly: Ray and its jobs end too, which takes some seconds.
 
-    Raises DataDirError, Conflict (a port in use), Invalid (a policy that does not parse), Unavailable (no database).
+    `alter` may put something round a part, as tests do that let this process die at a chosen step. Raises
+    DataDirError, Conflict (a port in use), Invalid (a policy that does not parse), Unavailable (no database).
     """
     datadir = DataDir(settings.data_dir)
     # From the first to the last line: a signal that comes early or twice must not leave a Ray behind.
     with _stopping() as stop, contextlib.closing(datadir):
         datadir.open()
+        shared = SharedDir(settings.deployment_dir)
+        shared.open()
         policies = PolicyFolder(settings.policy_dir, SystemClock(), _say_policy_problem)
         listeners = Listeners.bind(settings.host, settings.port, settings.dashboard_port, tls=_tls(settings))
         with contextlib.closing(listeners):
-            platform, ray = build(settings, datadir, policies)
+            parts, ray = assemble(settings, datadir, policies)
+            platform = Platform(alter(parts))
             try:
                 await platform.store.open()
+                if settings.database_url is not None:
+                    await shared.claim(platform.store.leases, platform.clock)
                 await platform.gate.adopt(datadir.admin_token(), Role.ADMIN, owner="admin")
                 await platform.start()
-                api = _api(settings, listeners, datadir.session_key())
+                api = _api(settings, listeners, shared.session_key())
                 app, dashboard = create_app(platform, api), create_dashboard(platform, api)
                 ready = Ready(api.url, api.dashboard_url, str(datadir.path / "admin-token"), ray.warnings)
-                with _running(policies.watch()):
+                with _running(policies.watch()), _stopped_by_damage(platform.store, stop):
                     await listeners.serve(app, dashboard, stop, on_ready=lambda: _announce(datadir, ready, on_ready))
             finally:
                 await platform.close()
+                _raise_damage(platform.store)
 
 
 def _say_policy_problem(problem: Invalid) -> None:
     log.error("policies not reloaded; the last good ones stay in force", problem=problem.message)
+
+
+@contextlib.contextmanager
+def _stopped_by_damage(store: Store, stop: asyncio.Event) -> Iterator[None]:
+    """Stop the server as soon as what it has kept is found damaged: nothing must be built on that."""
+    if not isinstance(store, Checked):
+        yield
+        return
+    watch = asyncio.create_task(store.watch())
+    watch.add_done_callback(lambda _: stop.set())
+    try:
+        yield
+    finally:
+        watch.cancel()
+
+
+def _raise_damage(store: Store) -> None:
+    if isinstance(store, Checked) and (damage := store.damage()) is not None:
+        log.critical("database damaged", detail=damage.message)
+        raise damage
 
 
 @contextlib.contextmanager
@@ -132,6 +163,7 @@ def _api(settings: Settings, listeners: Listeners, session_key: bytes) -> ApiSet
 
 
 def _announce(datadir: DataDir, ready: Ready, on_ready: Callable[[Ready], None]) -> None:
+    settle()
     datadir.announce({"url": ready.url, "pid": os.getpid(), "dashboard_url": ready.dashboard_url})
     on_ready(ready)
 

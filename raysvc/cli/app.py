@@ -25,6 +25,8 @@ COMMANDS = {
     "cluster": _Entry("raysvc.cli.cluster", "See the clusters that jobs run on."),
     "up": _Entry("raysvc.cli.up", "Run the platform on this machine."),
     "demo": _Entry("raysvc.cli.demo", "See it all work: train a model, kill a worker, watch it resume."),
+    "backup": _Entry("raysvc.cli.backup", "Keep all of a platform in one file, while it serves."),
+    "restore": _Entry("raysvc.cli.restore", "Make a platform out of a backup."),
     "doctor": _Entry("raysvc.cli.doctor", "Find what is wrong, and how to mend it."),
     "project": _Entry("raysvc.cli.project", "Make projects and set their limits."),
     "token": _Entry("raysvc.cli.token", "Make and revoke tokens."),
@@ -83,7 +85,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # locals in a traceback could hold a token
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 ok, 1 the job failed, 2 usage, 3 refused, 4 not found, 5 the server cannot be reached. "
+    epilog="Exit codes: 0 ok, 1 the job failed, 2 usage, 3 refused, 4 not found, 5 the server cannot be reached, "
+    "74 the database is damaged. "
     "Clients read RAYSVC_URL, RAYSVC_TOKEN and RAYSVC_PROJECT; without them, the server that runs on this machine.",
 )
 

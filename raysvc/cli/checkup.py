@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from raysvc.client.client import Client
-from raysvc.client.wire import Call
+from raysvc.client.wire import Call, body_of
 from raysvc.domain.cluster import ClusterPhase
 from raysvc.domain.model import Model
 from raysvc.errors import NotFound, RaysvcError, Unavailable
@@ -155,6 +155,9 @@ def _server() -> Iterator[Finding]:
 def _clock(client: Client) -> Iterator[Finding]:
     response = client.wire.send(Call("GET", "/healthz"))
     yield _ok("Server", client.server.url)
+    with contextlib.suppress(RaysvcError):  # an older server does not say
+        if body_of(client.wire.send(Call("GET", "/readyz")), "role") == "standby":
+            yield _ok("Role", "stands by: it takes jobs in, and another server on its database runs them")
     with contextlib.suppress(KeyError, ValueError):
         skew = parsedate_to_datetime(response.headers["date"]).timestamp() - time.time()
         if abs(skew) > _MOST_SKEW_S:

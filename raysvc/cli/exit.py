@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from raysvc.errors import DataDirError, NotFound, RaysvcError, Refused, Unavailable
+from raysvc.errors import Damaged, DataDirError, NotFound, RaysvcError, Refused, Unavailable
 
 
 class Code(IntEnum):
@@ -13,6 +13,7 @@ class Code(IntEnum):
     NOT_FOUND = 4
     UNREACHABLE = 5
     INTERNAL = 70  # EX_SOFTWARE of sysexits.h: a bug, here or in the server
+    DAMAGED = 74  # EX_IOERR of sysexits.h: what is stored cannot be trusted; starting again does not help
     TIMED_OUT = 124  # as timeout(1) has it: what was waited for has not come
     INTERRUPTED = 130  # 128 + SIGINT, as shells have it
     BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -24,4 +25,6 @@ def code_of(error: RaysvcError) -> Code:
         return Code.NOT_FOUND
     if isinstance(error, Refused | DataDirError):
         return Code.REFUSED
+    if isinstance(error, Damaged):
+        return Code.DAMAGED
     return Code.UNREACHABLE if isinstance(error, Unavailable) else Code.INTERNAL

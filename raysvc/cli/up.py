@@ -1,6 +1,5 @@
 """`raysvc up`: the platform on this machine."""
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from raysvc.bootstrap import Ready, serve
 from raysvc.bootstrap.log import configure
+from raysvc.bootstrap.process import run
 from raysvc.cli import parse
 from raysvc.cli.output import console, warn
 from raysvc.errors import Invalid
@@ -32,6 +32,10 @@ def up(  # noqa: PLR0913 each is an option of the command line
     ray_token_file: Annotated[Path | None, typer.Option(exists=True, help="Holds that Ray's token.")] = None,
     database_url: Annotated[
         str | None, typer.Option(envvar="RAYSVC_DATABASE_URL", help="PostgreSQL, instead of an SQLite file.")
+    ] = None,
+    shared_dir: Annotated[
+        Path | None,
+        typer.Option(help="Keys, rules, blobs and jobs' folders of servers that share a database and a --ray-address."),
     ] = None,
     public_url: Annotated[str | None, typer.Option(help="How clients reach us through an ingress.")] = None,
     public_dashboard_url: Annotated[str | None, typer.Option(help="The same for the dashboards.")] = None,
@@ -58,13 +62,15 @@ def up(  # noqa: PLR0913 each is an option of the command line
     given = locals()  # each option is named after its setting
     settings = _settings({name: value for name, value in given.items() if value is not None})
     configure(human=sys.stderr.isatty())
-    asyncio.run(serve(settings, _announce))
+    run(serve(settings, _announce))
 
 
 def _settings(given: dict[str, Any]) -> Settings:
     """Return the settings; raises Invalid, naming the option."""
     data_dir = given.get("data_dir") or default_data_dir()
     given |= {"data_dir": data_dir.expanduser().absolute(), "keep_finished_days": given["keep_finished_days"] or None}
+    if "shared_dir" in given:
+        given["shared_dir"] = given["shared_dir"].expanduser().absolute()
     try:
         return Settings.model_validate(given)
     except ValidationError as error:

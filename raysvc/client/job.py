@@ -4,6 +4,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, Unpack
@@ -23,7 +24,9 @@ from raysvc.domain.event import Event
 from raysvc.domain.job import Attempt, JobPhase, JobSpec
 from raysvc.errors import Invalid, NotFound, Unavailable
 
-# Seconds between two looks while waiting: soon at first, then as rarely as a person minds.
+# How long the server may hold the reply to a look at a job that has not changed (RFC 7240): progress grows meanwhile.
+_HOLD_S = 2
+# Seconds between two looks at a server that holds nothing: soon at first, then as rarely as a person minds.
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.2, 2.0
 _UPLOAD_CHUNK = 1 << 20
 _HERE = Path()
@@ -124,16 +127,24 @@ class Jobs:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pause, patience = _FIRST_LOOK_S, Patience(self._wire)
+        call, known = self._call("GET", job_id, project), ""
         while True:
+            began = time.monotonic()
+            left = _HOLD_S if deadline is None else min(_HOLD_S, int(deadline - began))
+            before = known if left > 0 else ""
+            headers = {"Prefer": f"wait={left}", "If-None-Match": before} if before else {}
             try:
-                job = self.get(job_id, project=project)
+                response = self._wire.send(replace(call, headers=headers))
             except Unavailable as error:
                 patience.wait(error)
                 continue
             patience.met()
+            job, known = read(Job, response), response.headers.get("etag", "")
             on_look(job)
             if until(job) or not job.live:
                 return job
+            if left > 0 and known and (known != before or time.monotonic() - began > left / 2):
+                continue  # the server holds its next reply until there is news
             if deadline is not None and time.monotonic() + pause > deadline:
                 raise TimeoutError(f"Job {job.id} is still {job.phase} after {timeout:g} s; it goes on.")
             self._wire.sleep(pause)

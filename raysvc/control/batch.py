@@ -1,32 +1,37 @@
-"""Many submissions at once, each accepted or refused on its own."""
+"""Many of a kind at once, each with an outcome of its own."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TypeVar
 
-import structlog
+Ask = TypeVar("Ask")
+T = TypeVar("T")
 
-from raysvc.control.intake import Intake, Receipt, Submission
-from raysvc.domain.access import Principal
-from raysvc.errors import RaysvcError
-
-log = structlog.get_logger()
-
-
-async def submit_each(
-    intake: Intake, principal: Principal, submissions: Sequence[Submission]
-) -> list[Receipt | RaysvcError]:
-    """Submit all, side by side so that the store commits them together; return what became of each, in order."""
-    results = await asyncio.gather(
-        *(intake.submit(principal, submission) for submission in submissions), return_exceptions=True
-    )
-    return [_outcome(result) for result in results]
+# At work side by side. One that waits (for a webhook, for a secret) lets the next go on; those that wait for nothing
+# are done one after the other, without the cost of a task for each.
+_HANDS = 8
+# So many in a row, some milliseconds, before what else waits for the event loop has its turn.
+_STRETCH = 64
 
 
-def _outcome(result: Receipt | BaseException) -> Receipt | RaysvcError:
-    if isinstance(result, Receipt | RaysvcError):
-        return result
-    if not isinstance(result, Exception):
-        raise result
-    # One that nobody foresaw is told of as such, while the others of the batch stay accepted.
-    log.error("submission failed", exc_info=result)
-    return RaysvcError("The submission failed inside the server.")
+def batched(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
+    """Yield the asks in stretches that hold nobody up."""
+    return (asks[start : start + _STRETCH] for start in range(0, len(asks), _STRETCH))
+
+
+async def each(do: Callable[[Ask], Awaitable[T]], asks: Sequence[Ask]) -> list[T | Exception]:
+    """Return what `do` returns or raises for each, in order."""
+    outcomes: dict[int, T | Exception] = {}
+    left = iter(enumerate(asks))
+
+    async def work() -> None:
+        for place, ask in left:
+            try:
+                outcomes[place] = await do(ask)
+            except Exception as error:  # noqa: BLE001 whatever it is, it is the outcome
+                outcomes[place] = error
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(_HANDS, len(asks))):
+            group.create_task(work())
+    return [outcomes[place] for place in range(len(asks))]

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from raysvc.domain.event import Event, EventKind
 from raysvc.domain.job import PLACED, Attempt, Job, JobPhase
 from raysvc.domain.model import Instant, Model
 from raysvc.domain.observation import ENDED, Observation, Seen
@@ -16,6 +17,9 @@ from raysvc.domain.reason import Fault, Reason, ReasonCode, reason
 START_TIMEOUT = timedelta(seconds=960)
 # How long a cluster may be silent before the job's reason says so.
 SILENCE = timedelta(seconds=3)
+# An attempt that was seen once is gone only when it is still absent this long after that: an answer may be old, or come
+# from a head that is not the one it was asked of.
+GONE_AFTER = timedelta(seconds=1)
 # Looks at a placed job: often while it is young, since short jobs are the ones whose wait is felt.
 SHORTEST_LOOK = timedelta(milliseconds=50)
 LONGEST_LOOK = timedelta(seconds=1)
@@ -49,7 +53,7 @@ class Decision(Model):
 def decide(job: Job, seen: Observation | None, now: datetime) -> Decision:
     """Return the next step for a job that is due. `seen` is the look at its current attempt, None if it has none."""
     if job.deleted:
-        return Decision(effect=Effect.PURGE, fields={"due_at": None})
+        return Decision(effect=Effect.PURGE, fields={"finalised": True, "due_at": None})
     if not job.live:
         return Decision(effect=Effect.FINALISE, fields={"finalised": True, "due_at": None})
     if job.phase is JobPhase.QUEUED:
@@ -57,8 +61,9 @@ def decide(job: Job, seen: Observation | None, now: datetime) -> Decision:
     if seen is None:
         message = f"{job.phase} job {job.uid} must be observed before it is decided"
         raise ValueError(message)
-    if seen.seen is Seen.UNKNOWN:
-        return _unknown(job, seen, now)
+    unsure = seen.seen is Seen.ABSENT and not _never_sent(job) and not _gone(job, now)
+    if unsure or seen.seen is Seen.UNKNOWN:
+        return _unsure(job, now) if unsure else _unknown(job, seen, now)
     decision = _stopping(job, seen, now) if job.phase is JobPhase.STOPPING else _active(job, seen, now)
     if job.unknown_since is None:
         return decision
@@ -68,7 +73,7 @@ def decide(job: Job, seen: Observation | None, now: datetime) -> Decision:
 def _active(job: Job, seen: Observation, now: datetime) -> Decision:
     """STARTING or RUNNING, and the cluster answered."""
     starting = job.phase is JobPhase.STARTING
-    if seen.seen in ENDED or (seen.seen is Seen.ABSENT and not starting):
+    if seen.seen in ENDED or (seen.seen is Seen.ABSENT and not _never_sent(job)):
         return _ended(job, seen, now)
     wish = _wish_to_end(job, now)
     if wish is not None:
@@ -86,6 +91,21 @@ def _active(job: Job, seen: Observation, now: datetime) -> Decision:
     if not starting:
         usual = _news(job, ReasonCode.RUNNING)
     return Decision(reason=usual, look_at=now + look_interval(job, now))
+
+
+def changed(job: Job, decision: Decision, now: datetime, actor: str) -> tuple[Job, Event]:
+    """Return the job after a decision that changes it, and the event of that."""
+    fields = decision.fields
+    if decision.phase is not None and decision.reason is not None:
+        return job.to(decision.phase, decision.reason, now, actor=actor, **fields)
+    if decision.reason is not None:
+        text = f"{decision.reason.title}. {decision.reason.message}".strip()
+        return job.change(EventKind.REASON, now, actor=actor, message=text, reason=decision.reason, **fields)
+    kind = EventKind.FINALISED if "finalised" in fields else EventKind.REASON
+    text = "noted: " + ", ".join(sorted(fields))
+    if kind is EventKind.FINALISED:
+        text = "removed from its cluster, with its logs and files" if job.deleted else "logs archived"
+    return job.change(kind, now, actor=actor, message=text, **fields)
 
 
 def refused(job: Job, why: Reason, now: datetime) -> Decision:
@@ -127,7 +147,28 @@ def _unknown(job: Job, seen: Observation, now: datetime) -> Decision:
         return Decision(fields={"unknown_since": now}, look_at=look_at)
     if now - job.unknown_since < SILENCE:
         return Decision(look_at=look_at)
-    return Decision(reason=_news(job, ReasonCode.CLUSTER_UNREACHABLE, seen.message), look_at=look_at)
+    if job.phase is JobPhase.STOPPING:
+        return Decision(look_at=look_at)  # its reason says how it is to end
+    # One that was never sent keeps its code, which is how that is known.
+    code = ReasonCode.SUBMITTING if _never_sent(job) else ReasonCode.CLUSTER_UNREACHABLE
+    return Decision(reason=_news(job, code, seen.message), look_at=look_at)
+
+
+def _unsure(job: Job, now: datetime) -> Decision:
+    """Absent for the first time: it is looked for again, and stopped where that is the wish, in case it is there."""
+    effect = Effect.STOP if job.phase is JobPhase.STOPPING else Effect.NONE
+    since = {} if job.unknown_since is not None else {"unknown_since": now}
+    return Decision(effect=effect, fields=since, look_at=now + SHORTEST_LOOK * 4)
+
+
+def _never_sent(job: Job) -> bool:
+    """Return whether no apply of the current attempt is known to have worked: only then may it be applied."""
+    return job.phase is JobPhase.STARTING and job.reason.code is ReasonCode.SUBMITTING
+
+
+def _gone(job: Job, now: datetime) -> bool:
+    """Return whether an attempt that is absent now has not been seen for long enough."""
+    return job.unknown_since is not None and abs(now - job.unknown_since) >= GONE_AFTER
 
 
 def _stopping(job: Job, seen: Observation, now: datetime) -> Decision:
@@ -152,6 +193,8 @@ def _ended(job: Job, seen: Observation, now: datetime) -> Decision:
     if seen.seen is Seen.ABSENT:
         lost = "the cluster no longer knows this attempt: its head was lost or its job table was wiped"
         seen = seen.model_copy(update={"seen": Seen.FAILED, "cause": ReasonCode.CLUSTER_LOST, "message": lost})
+        # Should it be there all the same, it must not run beside the next attempt.
+        return _end_or_retry(job, seen, now).model_copy(update={"effect": Effect.STOP})
     return _end_or_retry(job, seen, now)
 
 

@@ -31,6 +31,7 @@ _ADVICE = {
     ReasonCode.PROJECT_LIMIT: "Wait, stop another job of the project, or ask an admin to raise the limit.",
     ReasonCode.ADMISSION_PAUSED: "An admin ends the pause with `raysvc admission resume`.",
     ReasonCode.SECRET_MISSING: "Set the secret again and submit the job anew.",
+    ReasonCode.PACKAGE_DAMAGED: "Change a file of its directory and submit it anew: that makes another package.",
     ReasonCode.PACKAGE_MISSING: "Submit the job anew from its directory, so that the package is uploaded again.",
     ReasonCode.TIMED_OUT: "Raise timeout_s, or let the job resume from its checkpoint in a new submission.",
     ReasonCode.CLUSTER_NOT_READY: "`raysvc cluster get` and `raysvc doctor` say what is wrong with the cluster.",

@@ -8,6 +8,7 @@ from raysvc.domain import access
 from raysvc.domain.access import Principal, Resource, Verb
 from raysvc.domain.cluster import Cluster
 from raysvc.domain.model import Model
+from raysvc.domain.text import check_prose
 from raysvc.errors import NotFound
 from raysvc.ports import Clusters, Flags, Policy
 
@@ -35,9 +36,13 @@ class Floor:
 
     async def cluster(self, principal: Principal, name: str) -> Cluster:
         """Return the cluster as it is now; raises NotFound, also for another project's."""
-        cluster = await self._clusters.get(name)
+        missing = NotFound(f"There is no cluster {name!r} for this token.")
+        try:
+            cluster = await self._clusters.get(name)
+        except NotFound as error:
+            raise missing from error
         if not principal.sees(cluster.project):
-            raise NotFound(f"There is no cluster {name!r} for this token.")
+            raise missing
         return cluster
 
     def policies(self, principal: Principal) -> Sequence[str]:
@@ -54,6 +59,7 @@ class Floor:
     async def pause(self, principal: Principal, message: str, *, dry_run: bool = False) -> AdmissionState:
         """Start nothing new until resumed, and let every waiting job say `message`. May be repeated."""
         access.authorise(principal, Verb.MANAGE, Resource.ADMISSION, _anywhere(principal))
+        check_prose(message, "message")
         if not dry_run:
             await self._flags.put(PAUSED, message)
         return AdmissionState(paused=True, message=message)

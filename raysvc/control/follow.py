@@ -2,8 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from raysvc.control.logbook import POLL_S
-from raysvc.control.signal import Signals
+from raysvc.control.signal import POLL_S, Signals
 from raysvc.domain.event import Event
 from raysvc.ports import Jobs
 

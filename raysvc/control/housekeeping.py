@@ -1,14 +1,17 @@
 """What is done now and then by the leader: orphans, old packages, old history."""
 
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 
 import structlog
 
 from raysvc.control.lease import Leadership
 from raysvc.control.logbook import Archive
-from raysvc.control.vault import package_key
+from raysvc.control.vault import package_key, upload_of
 from raysvc.domain.job import Job, JobRef
 from raysvc.domain.model import Model
+from raysvc.domain.observation import ENDED, Seen
 from raysvc.errors import NotFound, RaysvcError
 from raysvc.ports import Backend, Blobs, Clock, Store
 
@@ -16,7 +19,12 @@ log = structlog.get_logger()
 
 EVERY_S = 30.0
 BATCH = 200
+# What is pruned in one go: 300 jobs a second over half a minute. A batch holds the store's writer for 12 ms.
+MOST_BATCHES = 50
 STEP = 20
+# How often bytes without a record are looked for, and how old they must be: no upload takes as long.
+UPLOADS_EVERY = timedelta(hours=1)
+UPLOAD_GRACE = timedelta(days=1)
 
 
 class Retention(Model):
@@ -58,6 +66,9 @@ class Housekeeper:
         self._archive = archive
         self._clock = clock
         self._retention = retention
+        self._uploads_at: datetime | None = None
+        # Attempts of ended jobs that were seen to have ended, too: they need no second look.
+        self._over: set[JobRef] = set()
 
     async def run(self, leadership: Leadership) -> None:
         """Do the chores every half minute while the lease is held, until cancelled."""
@@ -65,7 +76,7 @@ class Housekeeper:
             await self._clock.sleep(EVERY_S)
             if not leadership.held:
                 continue
-            for chore in (self.sweep, self.collect_packages, self.prune):
+            for chore in (self.sweep, self.collect_packages, self.sweep_uploads, self.prune):
                 try:
                     await chore()
                 except RaysvcError as error:
@@ -74,8 +85,12 @@ class Housekeeper:
                     log.exception("chore failed, will be repeated", chore=chore.__name__)
 
     async def sweep(self) -> int:
-        """Delete owned objects on the cluster that no record claims; return how many."""
-        swept = 0
+        """Delete owned objects on the cluster that no record claims; return how many.
+
+        Also those that go on though their job has ended, or is at a later attempt: a server that died, or was held up,
+        may have sent a submit that Ray took after the next one had looked, seen nothing, and gone on.
+        """
+        swept, over = 0, set()
         async for ref in self._backend.jobs.owned():
             try:
                 job = await self._store.jobs.get_by_uid(ref.uid)
@@ -85,6 +100,15 @@ class Housekeeper:
                 log.info("orphan deleted", ref=ref.name)
                 await self._backend.jobs.delete(ref)
                 swept += 1
+            elif job is not None and (not job.live or ref.attempt < job.attempt):
+                if ref in self._over or (seen := (await self._backend.jobs.observe(ref)).seen) in ENDED:
+                    over.add(ref)
+                elif seen in {Seen.PENDING, Seen.RUNNING}:
+                    log.info("late attempt ended: its job had gone on before it began", ref=ref.name)
+                    # Of a live job its name is kept, so that Ray refuses it should it come once more.
+                    await (self._backend.jobs.stop(ref) if job.live else self._backend.jobs.delete(ref))
+                    swept += 1
+        self._over = over
         return swept
 
     async def collect_packages(self) -> int:
@@ -95,6 +119,31 @@ class Housekeeper:
             log.info("package collected", project=package.project, package=package.name, bytes=package.size)
         return len(packages)
 
+    async def sweep_uploads(self) -> int:
+        """Delete the bytes of uploads that no record came of, since their server died in between; return how many.
+
+        Once an hour, and only of uploads that began a day ago: one that is on its way has no record yet either.
+        """
+        now = self._clock.now()
+        if self._uploads_at is not None and timedelta(0) <= now - self._uploads_at < UPLOADS_EVERY:
+            return 0
+        old = []
+        async for key in self._blobs.keys("packages/"):
+            upload = upload_of(key)
+            if upload is not None and now - upload[1] >= UPLOAD_GRACE:
+                old.append((upload[0], key))
+        swept = 0
+        for project, uploads in groupby(sorted(old), key=itemgetter(0)):
+            # Read after the keys: a record that came before then is seen.
+            kept = {package_key(package) for package in await self._store.packages.find(project)}
+            for _, key in uploads:
+                if key not in kept:
+                    await self._blobs.delete(key)
+                    log.info("bytes of an unfinished upload deleted", key=key)
+                    swept += 1
+        self._uploads_at = now
+        return swept
+
     async def prune(self) -> int:
         """Remove jobs that ended long ago, or the oldest while logs take too much, with all that is theirs.
 
@@ -102,7 +151,12 @@ class Housekeeper:
         """
         pruned = 0
         if self._retention.finished_jobs is not None:
-            pruned += await self._prune(self._clock.now() - self._retention.finished_jobs, BATCH, "age")
+            before = self._clock.now() - self._retention.finished_jobs
+            for _ in range(MOST_BATCHES):
+                batch = await self._prune(before, BATCH, "age")
+                pruned += batch
+                if batch < BATCH:
+                    break
         most = self._retention.log_bytes
         while most is not None and await self._blobs.size("logs/") > most:
             oldest = await self._prune(self._clock.now(), STEP, "size of logs")

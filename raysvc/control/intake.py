@@ -1,11 +1,17 @@
 """The admission chain: authorise → policies → limits → accept. What passes is on disk before the caller hears of it."""
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import repeat
+from typing import Any
 
+import structlog
+
+from raysvc.control.batch import batched, each
 from raysvc.control.limit import ProjectCache
 from raysvc.control.signal import Signals
 from raysvc.domain import access
@@ -17,8 +23,11 @@ from raysvc.domain.model import Model
 from raysvc.domain.package import packages_of
 from raysvc.domain.rendered import Rendered
 from raysvc.domain.secret import references
-from raysvc.errors import Denied, Invalid, KeyReused, NotFound, OverLimit
-from raysvc.ports import Backend, Clock, Ids, Policy, Store
+from raysvc.domain.text import check_idempotency_key, check_spec
+from raysvc.errors import Denied, Invalid, KeyReused, NotFound, OverLimit, RaysvcError
+from raysvc.ports import Addition, Backend, Clock, Ids, Policy, Store
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,14 @@ class _Reviewed:
     warnings: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Passed:
+    """A submission that passed, as it is to be kept."""
+
+    addition: Addition
+    warnings: tuple[str, ...]
+
+
 class Intake:
     """Takes submissions in."""
 
@@ -80,24 +97,53 @@ class Intake:
         May be repeated under an idempotency key. Raises Forbidden, NotFound (project, package, secret), Denied (a
         policy), OverLimit, AlreadyExists (the id), KeyReused.
         """
+        taken = await self._take_in(principal, submission)
+        if isinstance(taken, Receipt):
+            return taken
+        new = taken.addition
+        if new.key is None:
+            job, created = await self._store.jobs.add(new.job, new.events, packages=new.packages), True
+        else:
+            job, created = await self._store.jobs.add_once(
+                new.job, new.events, key=new.key, body_digest=new.body_digest, packages=new.packages
+            )
+        self._signals.notify(Signals.RECONCILER)
+        return Receipt(job, created, taken.warnings)
+
+    async def submit_each(self, principal: Principal, submissions: Sequence[Submission]) -> list[Receipt | RaysvcError]:
+        """Like `submit` for many, each accepted or refused on its own: return what became of each, in order.
+
+        Some are on their way to the disk while the next are reviewed.
+        """
+        async with asyncio.TaskGroup() as group:
+            landing = []
+            for some in batched(submissions):
+                taken = await each(lambda submission: self._take_in(principal, submission), some)
+                landing.append(group.create_task(self._keep(taken)))
+        return [outcome for task in landing for outcome in task.result()]
+
+    async def _keep(self, taken: Sequence[_Passed | Receipt | Exception]) -> list[Receipt | RaysvcError]:
+        kept: Iterator[tuple[Job, bool] | Exception]
+        try:
+            kept = iter(await self._store.jobs.add_each([one.addition for one in taken if isinstance(one, _Passed)]))
+        except RaysvcError as error:
+            kept = repeat(error)
+        self._signals.notify(Signals.RECONCILER)
+        return [_told(_receipt(one, next(kept)) if isinstance(one, _Passed) else one) for one in taken]
+
+    async def _take_in(self, principal: Principal, submission: Submission) -> _Passed | Receipt:
+        """Return the submission as it is to be kept, or the receipt of the job that its idempotency key made before."""
         access.authorise(principal, Verb.SUBMIT, Resource.JOB, submission.project)
         key, digest = submission.idempotency_key, ""
         if key is not None:
+            check_idempotency_key(key)
             digest = submission.digest()
             known = await self._store.jobs.by_key(submission.project, key)
             if known is not None:
                 return _replay(known, key, digest)
         reviewed = await self._review(principal, submission)
-        packages = packages_of(reviewed.job.spec)
-        if key is None:
-            job = await self._store.jobs.add(reviewed.job, reviewed.events, packages=packages)
-            created = True
-        else:
-            job, created = await self._store.jobs.add_once(
-                reviewed.job, reviewed.events, key=key, body_digest=digest, packages=packages
-            )
-        self._signals.notify(Signals.RECONCILER)
-        return Receipt(job, created, tuple(reviewed.warnings))
+        job = reviewed.job
+        return _Passed(Addition(job, reviewed.events, packages_of(job.spec), key, digest), tuple(reviewed.warnings))
 
     async def preview(self, principal: Principal, submission: Submission) -> Preview:
         """Return what `submit` would do, by the same checks, and keep nothing.
@@ -116,9 +162,10 @@ class Intake:
 
     async def _review(self, principal: Principal, submission: Submission) -> _Reviewed:
         project = await self._projects.get(submission.project)
+        check_spec(submission.spec)
         await self._check_secrets(submission)
         if project.limits.max_queued_jobs is not None:
-            queued = await self._store.jobs.count_queued(project.name)
+            queued = await self._store.jobs.count_queued(project.name, project.limits.max_queued_jobs)
             if queued >= project.limits.max_queued_jobs:
                 raise OverLimit(
                     f"Project {project.name} has {queued} jobs queued, and its max_queued_jobs is "
@@ -155,7 +202,7 @@ class Intake:
                 reviewed.warnings.append(text)
                 change = reviewed.job.change(EventKind.WARNED, now, actor=f"policy/{policy}", message=text)
             case Amend(rule=rule, message=message, changes=changes):
-                spec = amend(reviewed.job.spec, changes)
+                spec = _amended(reviewed.job.spec, changes, policy, rule)
                 text = f"policy {policy}, rule {rule}: {message}"
                 change = reviewed.job.change(EventKind.AMENDED, now, actor=f"policy/{policy}", message=text, spec=spec)
             case _:
@@ -173,6 +220,29 @@ class Intake:
                     f"Set it with `raysvc secret set {name} --project {submission.project}`.",
                     field="secrets",
                 ) from error
+
+
+def _amended(spec: JobSpec, changes: Mapping[str, Any], policy: str, rule: str) -> JobSpec:
+    """Return the changed spec, held to what a user's is held to; raises Invalid in the name of the rule."""
+    try:
+        after = amend(spec, changes)
+        check_spec(after)
+    except Invalid as error:
+        told = f"Policy {policy}, rule {rule}: {error.message}"
+        raise Invalid(told, field=error.field, rule=f"{policy}/{rule}") from error
+    return after
+
+
+def _receipt(passed: _Passed, kept: tuple[Job, bool] | Exception) -> Receipt | Exception:
+    return kept if isinstance(kept, Exception) else Receipt(*kept, passed.warnings)
+
+
+def _told(outcome: Receipt | Exception) -> Receipt | RaysvcError:
+    if isinstance(outcome, Receipt | RaysvcError):
+        return outcome
+    # One that nobody foresaw is told of as such, while the others of the batch stay accepted.
+    log.error("submission failed", exc_info=outcome)
+    return RaysvcError("The submission failed inside the server.")
 
 
 def _replay(known: tuple[Job, str], key: str, digest: str) -> Receipt:

@@ -8,6 +8,7 @@ from raysvc.control.token import Gate
 from raysvc.domain import access
 from raysvc.domain.access import Principal, Resource, Verb
 from raysvc.domain.project import Role, Token
+from raysvc.domain.text import check_line
 from raysvc.errors import Conflict, Forbidden, Invalid, NotFound
 from raysvc.ports import Clock, Projects, Tokens
 
@@ -89,6 +90,7 @@ class TokenDesk:
         return found if found.revoked_at else found.model_copy(update={"revoked_at": now})
 
     async def _check(self, grant: Grant) -> None:
+        check_line(grant.owner, "owner")
         if grant.expires_at is not None and grant.expires_at <= self._clock.now():
             raise Invalid("expires_at is in the past; leave it out for a token without an end.", field="expires_at")
         for project in grant.projects:

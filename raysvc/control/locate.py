@@ -22,13 +22,21 @@ async def locate(
         access.authorise(principal, Verb.READ, Resource.JOB, project or home)
         return await jobs.get(project or home, name)
     except NotFound:
-        if not _UID.fullmatch(name):
+        job = await _by_uid(jobs, name)
+        # In the same words for a job of another project as for one that is not there.
+        if (
+            job is None
+            or (job.deleted and not deleted)
+            or project not in {None, job.project}
+            or not principal.sees(job.project)
+        ):
             raise
-        job = await jobs.get_by_uid(name)
-        if (job.deleted and not deleted) or project not in {None, job.project}:
-            raise
-    try:
-        access.authorise(principal, Verb.READ, Resource.JOB, job.project)
-    except NotFound as error:
-        raise NotFound(f"There is no job {name!r} that this token can see.") from error
+    access.authorise(principal, Verb.READ, Resource.JOB, job.project)
     return job
+
+
+async def _by_uid(jobs: Jobs, name: str) -> Job | None:
+    try:
+        return await jobs.get_by_uid(name) if _UID.fullmatch(name) else None
+    except NotFound:
+        return None

@@ -25,7 +25,7 @@ from raysvc.control.signal import Signals
 from raysvc.control.token import Gate
 from raysvc.control.vault import Vault
 from raysvc.domain.project import Project
-from raysvc.errors import NotFound
+from raysvc.errors import NotFound, RaysvcError
 from raysvc.ports import Backend, Blobs, Clock, Ids, Policy, Store
 
 log = structlog.get_logger()
@@ -80,6 +80,11 @@ class Platform:
         self.housekeeper = Housekeeper(store, backend, parts.blobs, self._archive, clock, parts.retention)
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def leads(self) -> bool:
+        """Whether this server is the one that starts and stops jobs; another one that shares its database stands by."""
+        return self._leadership.held
+
     async def start(self) -> None:
         """Begin to work: the default project exists, the loops run. The store is open before; Ray need not be up."""
         await ensure_project(self.store, DEFAULT_PROJECT, self.clock)
@@ -96,9 +101,12 @@ class Platform:
                 await task
         self._tasks = []
         await self._archive.close()
-        await self._leadership.release()
-        await self.backend.close(leave_running=leave_running)
-        await self.store.close()
+        with contextlib.suppress(RaysvcError):  # a lease that the store does not take back ends by itself
+            await self._leadership.release()
+        try:
+            await self.backend.close(leave_running=leave_running)
+        finally:
+            await self.store.close()
 
 
 async def ensure_project(store: Store, name: str, clock: Clock) -> None:

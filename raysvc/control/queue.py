@@ -1,13 +1,20 @@
 """The queue as it stands: the snapshot that the scheduler decides on, and its latest verdicts for those who ask why."""
 
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from raysvc.control.schedule import Placement, schedule
 from raysvc.domain.query import Snapshot
+from raysvc.domain.reason import ReasonCode
 from raysvc.ports import Clock, Clusters, Store
 
 # How far into each queue the scheduler looks: as many as can start at once, with room for those that stand aside.
 LOOK_AHEAD = 64
+# And how far where all of those stand aside: they must not hide the ones behind them.
+FURTHEST = 4096
+_ASIDE = frozenset({ReasonCode.BACKOFF, ReasonCode.EXCEEDS_CAPACITY})
 # Verdicts that people read may be this old.
 FRESH = timedelta(seconds=1)
 PAUSED = "admission_paused"
@@ -22,12 +29,15 @@ class Queue:
         self._clock = clock
         self._cluster = cluster
         self._board: tuple[datetime, dict[str, Placement]] | None = None
+        self._refreshing = asyncio.Lock()
+        self.capacity = 0
+        """How many jobs the cluster ran at most when it was last asked."""
 
-    async def snapshot(self) -> Snapshot:
-        """Return the queue now: slim rows, never whole specs."""
+    async def snapshot(self, depth: int = LOOK_AHEAD) -> Snapshot:
+        """Return the queue now, so many of each project's queue: slim rows, never whole specs."""
         paused = await self._store.flags.get(PAUSED)
         return Snapshot(
-            waiting=tuple(await self._store.jobs.waiting(LOOK_AHEAD)),
+            waiting=tuple(await self._store.jobs.waiting(depth)),
             placed=tuple(await self._store.jobs.placed()),
             limits={project.name: project.limits for project in await self._store.projects.list()},
             cluster=await self._clusters.get(self._cluster),
@@ -38,12 +48,35 @@ class Queue:
     async def verdicts(self) -> tuple[Placement, ...]:
         """Return what `schedule` says now."""
         now = self._clock.now()
-        placements = schedule(await self.snapshot(), now)
+        depth = LOOK_AHEAD
+        snapshot = await self.snapshot(depth)
+        placements = schedule(snapshot, now)
+        while depth < FURTHEST and _hides_others(snapshot, placements, depth):
+            depth *= 8
+            snapshot = await self.snapshot(depth)
+            placements = schedule(snapshot, now)
+        self.capacity = snapshot.cluster.max_running_jobs
         self._board = (now, {placement.uid: placement for placement in placements})
         return placements
 
     async def board(self) -> dict[str, Placement]:
         """Return verdicts by uid, at most a second old; only the first of each queue are there."""
-        if self._board is None or abs(self._clock.now() - self._board[0]) > FRESH:
-            await self.verdicts()
+        if self._stale():
+            async with self._refreshing:  # of many who ask at once, the first has it made for all
+                if self._stale():
+                    await self.verdicts()
         return self._board[1] if self._board else {}
+
+    def _stale(self) -> bool:
+        return self._board is None or abs(self._clock.now() - self._board[0]) > FRESH
+
+
+def _hides_others(snapshot: Snapshot, placements: Sequence[Placement], depth: int) -> bool:
+    """Return whether a queue shows as many as were asked for, and all of them stand aside."""
+    aside = {placement.uid for placement in placements if placement.reason.code in _ASIDE}
+    if len(aside) < depth:
+        return False
+    lanes: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
+    for row in snapshot.waiting:
+        lanes[row.project, row.queue].append(row.uid in aside)
+    return any(len(lane) >= depth and all(lane) for lane in lanes.values())

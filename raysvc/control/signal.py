@@ -3,6 +3,9 @@
 import asyncio
 from collections import defaultdict
 
+# Whoever waits for a record or a log looks at least this often: another process may be the one that changes it.
+POLL_S = 0.5
+
 
 class Signals:
     """One topic a record's uid, and one for the reconciler."""

@@ -2,13 +2,18 @@
 
 import hashlib
 import hmac
+import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 from cryptography.fernet import Fernet, InvalidToken
 
 from raysvc.domain.project import Package, Secret
-from raysvc.errors import Unavailable
+from raysvc.errors import Damaged, Unavailable
 from raysvc.ports import Blobs, Clock, Packages, Secrets
+
+_KEY = re.compile(r"packages/(?P<project>[a-z0-9-]+)/[0-9a-f]{16}-[0-9a-f]{64}-(?P<born>[0-9]{1,18})")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def package_key(package: Package) -> str:
@@ -20,6 +25,12 @@ def package_key(package: Package) -> str:
     name = hashlib.sha256(package.name.encode()).hexdigest()[:16]
     born = int(package.created_at.timestamp() * 1_000_000)
     return f"packages/{package.project}/{name}-{package.sha256}-{born}"
+
+
+def upload_of(key: str) -> tuple[str, datetime] | None:
+    """Return whose package a key holds and when its upload began; None for a key that `package_key` does not make."""
+    match = _KEY.fullmatch(key)
+    return (match["project"], _EPOCH + timedelta(microseconds=int(match["born"]))) if match else None
 
 
 class Vault:
@@ -53,6 +64,17 @@ class Vault:
             ) from error
 
     async def package(self, project: str, name: str) -> tuple[int, AsyncIterator[bytes]]:
-        """Return a package's size and bytes; raises NotFound."""
+        """Return a package's size and bytes; raises NotFound, and the bytes at their end Damaged."""
         package = await self._packages.get(project, name)
-        return package.size, self._blobs.read(package_key(package))
+        return package.size, self._sound(package)
+
+    async def _sound(self, package: Package) -> AsyncIterator[bytes]:
+        seen = hashlib.sha256()
+        async for chunk in self._blobs.read(package_key(package)):
+            seen.update(chunk)
+            yield chunk
+        if seen.hexdigest() != package.sha256:
+            raise Damaged(
+                f"Package {package.name} is damaged on this server's disk: its bytes are not those that were uploaded.",
+                field="packages",
+            )

@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, Self
 
 from raysvc.domain.model import Instant, Model, Uid
 
@@ -33,12 +34,20 @@ class Event(Model):
     change: dict[str, Any]
     prev_hash: str
 
-    def digest(self) -> str:
-        """Return the SHA-256 (hex) of this event, which the next event carries as `prev_hash`.
+    @cached_property
+    def text(self) -> str:
+        """Its JSON, fields in order: what is hashed and what is kept, written once."""
+        return self.model_dump_json()
 
-        Over its JSON in the order of its fields, which storing it as text keeps.
-        """
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of this event's text, which the next event carries as `prev_hash`."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def __copy__(self) -> Self:
+        # A copy is made to be changed: it writes its own text.
+        copied = super().__copy__()
+        copied.__dict__.pop("text", None)
+        return copied
 
 
 class BrokenChain(ValueError):

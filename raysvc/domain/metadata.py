@@ -25,6 +25,7 @@ _ALLOWED = (
     "raysvc.timeout_s",
     "raysvc.retries",
     "raysvc.idempotency_key",
+    "raysvc.driver",
     "raysvc.label.<name>",
 )
 
@@ -68,6 +69,7 @@ _ORIGIN: Mapping[tuple[str, ...], str] = {
     ("timeout_s",): "metadata.raysvc.timeout_s",
     ("retry",): "metadata.raysvc.retries",
     ("labels",): "metadata.raysvc.label",
+    ("driver",): "metadata.raysvc.driver",
     ("resources", "cpus"): "entrypoint_num_cpus",
     ("resources", "gpus"): "entrypoint_num_gpus",
     ("resources", "memory"): "entrypoint_memory",
@@ -149,8 +151,8 @@ def _ours(metadata: Mapping[str, str]) -> tuple[dict[str, Any], str | None]:
             continue
         if key == "raysvc.priority":
             fields["priority"] = _number(key, text, int)
-        elif key == "raysvc.queue":
-            fields["queue"] = text
+        elif key in {"raysvc.queue", "raysvc.driver"}:
+            fields[key.removeprefix(PREFIX)] = text
         elif key == "raysvc.timeout_s":
             fields["timeout_s"] = _number(key, text, float)
         elif key == "raysvc.retries":

@@ -22,9 +22,11 @@ Uid = Annotated[str, StringConstraints(pattern=r"^[0-9a-hjkmnp-tv-z]{16}$")]
 Instant = AwareDatetime
 
 UID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+# Two characters for each 10 bits: a submit makes two uids, and one by one the characters cost twice as much.
+_PAIRS = [first + second for first in UID_ALPHABET for second in UID_ALPHABET]
 
 
 def make_uid(milliseconds: int, random_bits: int) -> str:
     """Return the uid of an instant (ms since the epoch) and 30 random bits: uids sort by their time of birth."""
     number = (milliseconds & ((1 << 50) - 1)) << 30 | (random_bits & ((1 << 30) - 1))
-    return "".join(UID_ALPHABET[number >> shift & 31] for shift in range(75, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(70, -1, -10)])

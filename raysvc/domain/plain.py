@@ -12,8 +12,8 @@ MAX_DEPTH = 64
 def check_plain(value: Any) -> Any:
     """Return the value as it is; raise ValueError, naming the place, for what JSON or a database could not keep.
 
-    That is: nesting deeper than MAX_DEPTH, NaN and infinity, text that is not valid Unicode, keys that are not text,
-    and anything that JSON has no type for.
+    That is: nesting deeper than MAX_DEPTH, NaN and infinity, text that is not valid Unicode or holds a NUL, keys that
+    are not text, and anything that JSON has no type for.
     """
     _check(value, "", MAX_DEPTH)
     return value
@@ -46,6 +46,8 @@ def _check_depth(path: str, depth: int) -> None:
 
 
 def _check_text(text: str, path: str) -> None:
+    if "\0" in text:
+        raise ValueError(f"{_shown(path)} holds a NUL character, which no environment, command or database takes")
     if text.isascii():
         return
     try:
@@ -55,7 +57,7 @@ def _check_text(text: str, path: str) -> None:
 
 
 def _shown(path: str) -> str:
-    path = path.removeprefix(".").encode(errors="replace").decode()
+    path = path.removeprefix(".").encode(errors="replace").decode().replace("\0", "?")
     return f"{path[:100]}…" if len(path) > 100 else path or "the value"  # noqa: PLR2004 characters; enough to find it
 
 

@@ -1,6 +1,7 @@
 """How lists are asked for and answered, and the slim rows the scheduler decides on."""
 
-from typing import Generic, TypeVar
+from datetime import datetime
+from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import Field
 
@@ -28,10 +29,19 @@ class JobQuery(Model):
 
 
 class Page(Model, Generic[T]):
-    """One page; `next_cursor` is None on the last."""
+    """One page; `next_cursor` is None on the last. A page before it may have fewer items than were asked for."""
 
     items: tuple[T, ...]
     next_cursor: str | None = None
+
+
+class DueRow(NamedTuple):
+    """A job that the reconciler has to look at, as far as it says when. Not checked: there are thousands, often."""
+
+    uid: str
+    due_at: datetime
+    version: int
+    phase: JobPhase
 
 
 class WaitingRow(Model):

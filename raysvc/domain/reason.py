@@ -42,6 +42,7 @@ class ReasonCode(StrEnum):
     BACKEND_REFUSED = "BACKEND_REFUSED"
     SECRET_MISSING = "SECRET_MISSING"  # noqa: S105 a reason, not a password
     PACKAGE_MISSING = "PACKAGE_MISSING"
+    PACKAGE_DAMAGED = "PACKAGE_DAMAGED"
     START_TIMED_OUT = "START_TIMED_OUT"
     DRIVER_LOST = "DRIVER_LOST"
     CLUSTER_LOST = "CLUSTER_LOST"
@@ -78,6 +79,7 @@ TABLE: dict[ReasonCode, ReasonRow] = {
     _C.BACKEND_REFUSED: ReasonRow("Ray refused the job", _U),
     _C.SECRET_MISSING: ReasonRow("A secret it names is gone", _U),
     _C.PACKAGE_MISSING: ReasonRow("A package it names is gone", _I),
+    _C.PACKAGE_DAMAGED: ReasonRow("A package it names is damaged", _I),
     _C.START_TIMED_OUT: ReasonRow("Did not start in time", _I),
     _C.DRIVER_LOST: ReasonRow("The driver died with its node or supervisor", _I),
     _C.CLUSTER_LOST: ReasonRow("The cluster was lost while it ran", _I),

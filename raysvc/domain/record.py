@@ -35,11 +35,11 @@ class Record(Model, Generic[Spec, Phase]):
         self, kind: EventKind, at: datetime, *, actor: str, message: str = "", **fields: Any
     ) -> tuple[Self, Event]:
         """Return this record with `fields` set, and the event that says so. The first change carries every field."""
-        after = self.model_copy(update={**fields, "updated_at": at})
+        after = self.model_copy(update={**fields, "updated_at": at, "version": self.version + 1, "head": ""})
         named = None if self.version == 0 else {*fields, "updated_at"}
         event = Event(
             uid=self.uid,
-            seq=self.version + 1,
+            seq=after.version,
             project=self.project,
             kind=kind,
             at=at,
@@ -48,7 +48,8 @@ class Record(Model, Generic[Spec, Phase]):
             change=after.model_dump(mode="json", include=named, exclude={"version", "head"}),
             prev_hash=self.head,
         )
-        return after.model_copy(update={"version": event.seq, "head": event.digest()}), event
+        after.__dict__["head"] = event.digest()  # not by a second copy: until it is returned it is nobody else's
+        return after, event
 
     def to(
         self, phase: Phase, why: Reason, at: datetime, *, actor: str = "raysvc", **fields: Any

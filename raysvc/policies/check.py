@@ -5,11 +5,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from raysvc.domain.admission import Admission, Amend, Deny, Verdict, Warn
+from raysvc.domain.admission import Admission, Amend, Deny, Warn
 from raysvc.domain.job import JobSpec
 from raysvc.domain.model import Model
 from raysvc.policies.file import PolicyFile, Step
 from raysvc.policies.folder import Compiled
+from raysvc.policies.rule import Rule
 from raysvc.policies.view import Views
 
 
@@ -44,9 +45,9 @@ def check(files: Sequence[Compiled], admission: Admission) -> Report:
     reports: list[RuleReport] = []
     for file in files:
         policy = PolicyFile(file.document.policy, file.rules, views, enforce=file.document.mode == "enforce")
-        for step in policy.steps(view):
-            view = step.view
-            reports.append(_report(policy.name, step))
+        steps = {step.rule.name: step for step in policy.steps(view)}
+        reports += [_report(policy.name, rule, steps.get(rule.name)) for rule in file.rules]
+        view = list(steps.values())[-1].view if steps else view
         reports += [
             RuleReport(policy=policy.name, rule=hook.name, effect="webhook", matched=None, message="not asked here")
             for hook in file.document.webhooks
@@ -54,22 +55,20 @@ def check(files: Sequence[Compiled], admission: Admission) -> Report:
     return Report(outcome=_strongest(reports), rules=tuple(reports), spec=view.admission.spec)
 
 
-def _report(policy: str, step: Step) -> RuleReport:
+def _report(policy: str, rule: Rule, step: Step | None) -> RuleReport:
+    if step is None:
+        return RuleReport(policy=policy, rule=rule.name, effect=rule.effect.value, matched=False)
     verdict = step.verdict
     return RuleReport(
         policy=policy,
-        rule=step.rule.name,
-        effect=step.rule.effect.value,
-        matched=step.matched,
-        outcome=_outcome(verdict) if verdict is not None or step.matched else None,
+        rule=rule.name,
+        effect=rule.effect.value,
+        matched=step.error is None,
+        outcome="allow" if verdict is None else verdict.kind,
         message=verdict.message if isinstance(verdict, Deny | Warn | Amend) else "",
         changes=verdict.changes if isinstance(verdict, Amend) else {},
         error=step.error,
     )
-
-
-def _outcome(verdict: Verdict | None) -> Literal["allow", "deny", "warn", "amend"]:
-    return "allow" if verdict is None else verdict.kind
 
 
 def _strongest(reports: Iterable[RuleReport]) -> Literal["allow", "warn", "deny"]:

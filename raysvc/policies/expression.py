@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cel
 from pydantic import BaseModel
 
 from raysvc.domain.job import JobSpec
 from raysvc.domain.resources import Resources
+from raysvc.policies.evaluator import cel
 
 VARIABLES = frozenset({"job", "project", "owner", "role", "operation"})
 # `type(x) == int` names types as if they were variables.
@@ -56,10 +56,14 @@ class Unevaluable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled expression. `fields` are the fields of `job` that it reads; None: it may read any."""
+    """A compiled expression. `names` are the variables that it reads.
+
+    `fields` are the fields of `job` that it reads; None: it may read any.
+    """
 
     source: str
     program: cel.Program
+    names: frozenset[str]
     fields: frozenset[str] | None
 
     def value(self, context: cel.Context) -> Any:
@@ -68,13 +72,6 @@ class Expression:
             return self.program.execute(context)
         except Exception as error:  # whatever the evaluator raises, the rule has no answer
             raise Unevaluable(_evaluator_words(error)) from error
-
-    def holds(self, context: cel.Context) -> bool:
-        """Return whether it is true; raises Unevaluable, also where it is neither true nor false."""
-        value = self.value(context)
-        if value is True or value is False:
-            return value
-        raise Unevaluable(f"it gives {shown(value)!r}, neither true nor false")
 
 
 def _evaluator_words(error: Exception) -> str:
@@ -103,7 +100,7 @@ def compile_expression(source: str) -> Expression:
     for name in program.functions():
         if name[0].isalpha() and name not in FUNCTIONS:
             raise BadExpression(f"does not know the function {name!r}.{_near(name, FUNCTIONS)}")
-    return Expression(source, program, _fields(bare))
+    return Expression(source, program, VARIABLES.intersection(program.variables()), _fields(bare))
 
 
 def _syntax_error(source: str, text: str) -> BadExpression:

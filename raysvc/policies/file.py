@@ -13,10 +13,9 @@ from raysvc.policies.webhook import Webhook
 
 
 class Step(NamedTuple):
-    """What one rule said, and the submission as it stands after it. `error`: why it could not be evaluated."""
+    """What a rule that spoke up said, and the submission as it stands after it. `error`: why it had no answer."""
 
     rule: Rule
-    matched: bool
     verdict: Verdict | None
     view: View
     error: str | None = None
@@ -57,19 +56,20 @@ class PolicyFile:
         return verdicts
 
     def steps(self, view: View, *, only_checks: bool = False) -> Iterator[Step]:
-        """Yield what each rule says of the submission as the rules before it left it. Pure."""
+        """Yield what each rule that applies says of the submission as the rules before it left it. Pure."""
         for rule in self.rules:
             if only_checks and rule.effect is Effect.SET:
                 continue
-            matched, error = True, None
+            error = None
             try:
                 verdict = rule.judge(view.context)
-                matched = verdict is not None
-                verdict, view = self._take(verdict, view)
+                if verdict is None:
+                    continue
+                said, view = self._take(verdict, view)
             except (Unevaluable, Invalid) as problem:
-                matched, error = False, str(problem)
-                verdict, view = self._take(rule.failed(error.rstrip(".")), view)
-            yield Step(rule, matched, verdict, view, error)
+                error = str(problem)
+                said, view = self._take(rule.failed(error.rstrip(".")), view)
+            yield Step(rule, said, view, error)
 
     async def _ask(self, webhook: Webhook, view: View) -> tuple[Verdict | None, View]:
         verdict = await webhook.review(view.admission)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import cel
-
 from raysvc.domain.admission import Amend, Deny, Verdict, Warn
-from raysvc.policies.expression import Expression, Template
+from raysvc.policies.evaluator import cel
+from raysvc.policies.expression import Expression, Template, Unevaluable, shown
 
 
 class Effect(StrEnum):
@@ -30,8 +29,11 @@ class Rule:
 
     def judge(self, context: cel.Context) -> Verdict | None:
         """Return what the rule says, None where it does not apply; raises Unevaluable."""
-        if not self.when.holds(context):
+        applies = self.when.value(context)
+        if applies is False:
             return None
+        if applies is not True:
+            raise Unevaluable(f"it gives {shown(applies)!r}, neither true nor false")
         match self.effect:
             case Effect.DENY:
                 return Deny(rule=self.name, message=self.message.render(context))

@@ -16,15 +16,31 @@ from raysvc.ports.backend import (
     Ids,
     Materials,
     Reachable,
+    Watchful,
 )
 from raysvc.ports.policy import Policy, Sink
-from raysvc.ports.store import Blobs, Flags, Jobs, Lease, Leases, Packages, Projects, Secrets, Store, Tokens
+from raysvc.ports.store import (
+    Addition,
+    Blobs,
+    Checked,
+    Flags,
+    Jobs,
+    Lease,
+    Leases,
+    Packages,
+    Projects,
+    Secrets,
+    Store,
+    Tokens,
+)
 
 __all__ = [
+    "Addition",
     "ArtifactFile",
     "Artifacts",
     "Backend",
     "Blobs",
+    "Checked",
     "Clock",
     "Clusters",
     "Driver",
@@ -44,4 +60,5 @@ __all__ = [
     "Sink",
     "Store",
     "Tokens",
+    "Watchful",
 ]

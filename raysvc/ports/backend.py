@@ -13,6 +13,7 @@ from raysvc.domain.rendered import Rendered
 R_contra = TypeVar("R_contra", contravariant=True)
 Ref = TypeVar("Ref")
 Ref_contra = TypeVar("Ref_contra", contravariant=True)
+Ref_co = TypeVar("Ref_co", covariant=True)
 
 
 class Clock(Protocol):
@@ -69,6 +70,17 @@ class Foreseeable(Protocol[Ref_contra]):
     def render_stop(self, ref: Ref_contra) -> Rendered: ...
 
     def render_delete(self, ref: Ref_contra) -> Rendered: ...
+
+
+@runtime_checkable
+class Watchful(Protocol[Ref_co]):
+    """A driver that notices by itself when something becomes of an attempt."""
+
+    def changes(self) -> AsyncIterator[Ref_co]:
+        """Yield, without an end and without raising, the Ref of each attempt that may be worth a look now.
+
+        Only hints: some may be missing, and what has happened is said by `observe`.
+        """
 
 
 class Clusters(Protocol):
@@ -136,4 +148,4 @@ class Materials(Protocol):
         """Return a secret's value; raises NotFound."""
 
     async def package(self, project: str, name: str) -> tuple[int, AsyncIterator[bytes]]:
-        """Return a package's size and bytes; raises NotFound."""
+        """Return a package's size and bytes; raises NotFound. Ones that are not what was uploaded end in Damaged."""

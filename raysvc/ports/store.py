@@ -2,13 +2,24 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from raysvc.domain.event import Event
 from raysvc.domain.job import Job
 from raysvc.domain.model import Model
 from raysvc.domain.project import Package, Project, Secret, Token
-from raysvc.domain.query import JobQuery, Page, PlacedRow, WaitingRow
+from raysvc.domain.query import DueRow, JobQuery, Page, PlacedRow, WaitingRow
+from raysvc.errors import Damaged
+
+
+class Addition(NamedTuple):
+    """A new job to keep. With a `key`, as `add_once` keeps it, else as `add` does."""
+
+    job: Job
+    events: Sequence[Event]
+    packages: Sequence[str] = ()
+    key: str | None = None
+    body_digest: str = ""
 
 
 class Jobs(Protocol):
@@ -25,6 +36,12 @@ class Jobs(Protocol):
         Raises KeyReused where the key came before with another body.
         """
 
+    async def add_each(self, additions: Sequence[Addition]) -> Sequence[tuple[Job, bool] | Exception]:
+        """Keep many, each on its own: return for each, in order, (the job, whether it is new) or what `add` raises.
+
+        Those that are kept are on disk.
+        """
+
     async def by_key(self, project: str, key: str) -> tuple[Job, str] | None:
         """Return the job that an idempotency key made and the digest of its body; None for a new key."""
 
@@ -35,12 +52,20 @@ class Jobs(Protocol):
         """Return the job, deleted or not; raises NotFound."""
 
     async def find(self, query: JobQuery) -> Page[Job]:
-        """Return a page, newest first. Raises Invalid for a cursor that is not ours."""
+        """Return a page, newest first. Raises Invalid for a cursor that is not ours.
 
-    async def count_queued(self, project: str) -> int: ...
+        A page takes about the same time whatever the history: where its filters rarely meet it may be short, or empty,
+        and yet not be the last.
+        """
 
-    async def due(self, now: datetime, limit: int) -> Sequence[Job]:
-        """Return the jobs whose `due_at` has come, longest overdue first."""
+    async def count_queued(self, project: str, most: int | None = None) -> int:
+        """Return how many jobs of the project are QUEUED, counted up to `most`, so that it costs no more than that."""
+
+    async def get_many(self, uids: Sequence[str]) -> Sequence[Job]:
+        """Return the jobs of these uids, in their order, deleted or not; those that are not there are left out."""
+
+    async def due(self, now: datetime) -> Sequence[DueRow]:
+        """Return all jobs whose `due_at` has come, longest overdue first: slim rows, since there may be thousands."""
 
     async def waiting(self, per_queue: int) -> Sequence[WaitingRow]:
         """Return per (project, queue) the first `per_queue` QUEUED jobs by priority, then age."""
@@ -48,9 +73,10 @@ class Jobs(Protocol):
     async def placed(self) -> Sequence[PlacedRow]:
         """Return all jobs in a phase of PLACED."""
 
-    async def save(self, job: Job, events: Sequence[Event]) -> None:
+    async def save(self, job: Job, events: Sequence[Event], *, fence: "Lease | None" = None) -> None:
         """Compare-and-set: the stored version must be that of the first event, less one. Raises StaleVersion.
 
+        With a `fence` also where somebody else has taken that lease since: a leader that was held up changes nothing.
         A job that leaves LIVE lets go of its packages.
         """
 
@@ -71,6 +97,9 @@ class Lease(Model):
 class Leases(Protocol):
     async def acquire(self, name: str, holder: str, *, now: datetime, ttl_s: float) -> Lease | None:
         """Take or renew; None while somebody else holds it. `token` grows with each new holder."""
+
+    async def get(self, name: str) -> Lease | None:
+        """Return the lease as it was last taken or renewed, over or not; None where nobody ever took it."""
 
     async def release(self, lease: Lease) -> None: ...
 
@@ -113,6 +142,9 @@ class Packages(Protocol):
     async def pin(self, project: str, name: str, until: datetime) -> Package:
         """Raises NotFound."""
 
+    async def find(self, project: str) -> Sequence[Package]:
+        """Return all packages of a project, by name; none for one that there is not."""
+
     async def remove_unreferenced(self, now: datetime, limit: int) -> Sequence[Package]:
         """Forget packages no live job names and whose pin is over, and return them; their blobs are the caller's."""
 
@@ -148,6 +180,17 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class Checked(Protocol):
+    """A store that looks whether what it has kept is still sound, and refuses to go on where it is not."""
+
+    async def watch(self) -> None:
+        """Look, beside the server; returns when damage is found, by whatever read or write."""
+
+    def damage(self) -> Damaged | None:
+        """Return what its operator must know of the damage that was found."""
+
+
 class Blobs(Protocol):
     """Named bytes: packages, logs. Keys are relative paths of [a-z0-9._-] segments joined by '/'."""
 
@@ -165,6 +208,9 @@ class Blobs(Protocol):
 
     def read(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Yield chunks of ≤ 1 MiB; raises NotFound."""
+
+    def keys(self, below: str) -> AsyncIterator[str]:
+        """Yield the keys below one that ends in '/'. Those that come or go meanwhile may be left out."""
 
     async def delete(self, key: str) -> None:
         """Absent counts as success. A key that ends in '/' deletes all below it."""

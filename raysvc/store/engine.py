@@ -15,6 +15,8 @@ READERS = 8
 """Connections, and threads, for queries: enough that some long lists leave room for the many short ones."""
 # How long a write waits for another process's (a backup, the server of the version before) before it is refused.
 _BUSY_S = 5.0
+# Between two statements of a transaction. Less than a failover may take, more than a busy machine keeps us waiting.
+_HELD_MS = 4000
 _POSTGRES = {
     "application_name": "raysvc",
     "connect_timeout": "10",  # s
@@ -81,6 +83,8 @@ def open_writer(url: URL) -> Engine:
         connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
         )
+        # A process that is stopped within a transaction must not hold its rows against the one that takes over.
+        connection.execute(f"SELECT set_config('idle_in_transaction_session_timeout', '{_HELD_MS}', false)")
         connection.commit()
 
     return engine
@@ -90,6 +94,20 @@ def open_reader(url: URL) -> Engine:
     """Return an engine for READERS connections; each statement is a transaction and sees what is committed."""
     engine = _sqlite(url, _SQLITE_READER, READERS) if url.drivername == "sqlite" else _postgres(url, READERS)
     return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def open_snapshot(url: URL) -> Engine:
+    """Return an engine for one connection that reads: all its statements see the database as the first one did."""
+    if url.drivername != "sqlite":
+        engine = _postgres(url, pool_size=1)
+        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    engine = _sqlite(url, _SQLITE_READER, pool_size=1)
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
 
 
 def _sqlite(url: URL, pragmas: tuple[str, ...], pool_size: int) -> Engine:

@@ -5,26 +5,30 @@ import sqlite3
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from raysvc.errors import AlreadyExists, DiskFull, Invalid, RaysvcError, Unavailable
+from raysvc.errors import AlreadyExists, Damaged, DiskFull, Invalid, RaysvcError, Unavailable
 
 # SQLite's primary result codes (sqlite.org/rescode.html) -> what to tell. An extended code has one of them as low byte.
 _SQLITE = {
     sqlite3.SQLITE_BUSY: "The database is held by another process for too long. Is a second server using this file?",
     sqlite3.SQLITE_LOCKED: "The database is held by another process for too long. Is a second server using this file?",
-    sqlite3.SQLITE_CORRUPT: "The database file is damaged. Stop the server and restore the newest backup beside it.",
-    sqlite3.SQLITE_NOTADB: "The database file is not an SQLite database, or it is damaged. Restore a backup of it.",
     sqlite3.SQLITE_READONLY: "The database cannot be written: check who owns the file, its directory, and the mount.",
     sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened: check that its directory exists and may be written.",
     sqlite3.SQLITE_IOERR: "The disk that holds the database reports an error. Check the disk and the system's log.",
 }
+_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+DAMAGED = "The database is damaged. Stop the server, and restore the newest backup into a new directory."
 _GONE = "The database does not answer. Nothing can be accepted until it does; try again later."
 _FULL = "The disk that holds the database is full, so nothing was accepted. Free some space and try again."
 # SQLSTATEs of PostgreSQL (its manual, appendix A).
 _DISK_FULL = "53100"
 _CONSTRAINT = "23"
+_DATA = "22"
+_LIMIT = "54"  # program limit: a row too large for an index
 _UNIQUE = "23505"
 _RACES = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+_HELD_TOO_LONG = "25P03"  # idle in a transaction: this process was stopped for a while
 _STANDBY = "25006"  # read-only: a replica that was not promoted (yet)
+_CORRUPTED = frozenset({"XX001", "XX002"})  # data, index corrupted
 _AWAY = frozenset({"08", "53", "55", "57", "58"})  # connection, resources, lock timeout, shut down, I/O
 _REFUSED = frozenset({"28000", "28P01", "3D000", "42501"})  # user, password, no such database, no right to do this
 
@@ -45,7 +49,7 @@ def of_one(error: Exception) -> bool:
         return True
     sqlstate = getattr(error.orig, "sqlstate", None)
     if sqlstate is not None:
-        return sqlstate[:2] in {"22", _CONSTRAINT} or sqlstate in _RACES
+        return sqlstate[:2] in {_DATA, _CONSTRAINT, _LIMIT} or sqlstate in _RACES
     return isinstance(error.orig, sqlite3.IntegrityError) or type(error.orig).__name__ == "DataError"
 
 
@@ -72,6 +76,8 @@ def _ours(error: SQLAlchemyError | sqlite3.Error) -> RaysvcError:
         return AlreadyExists("There is already a record with this id, name or uid.")
     if type(cause).__name__ == "DataError":
         return Invalid("The database cannot keep one of the texts: it holds a NUL character or is not valid Unicode.")
+    if (getattr(cause, "sqlstate", None) or "").startswith(_LIMIT):
+        return Invalid("The database cannot keep one of the texts: it is too long for an index.")
     return _unavailable(cause) or RaysvcError("The database refused a statement of ours. Please report this bug.")
 
 
@@ -89,6 +95,8 @@ def _unavailable(cause: BaseException | None) -> Unavailable | None:
         primary = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if primary == sqlite3.SQLITE_FULL:
             return DiskFull(_FULL)
+        if primary in _CORRUPT:
+            return Damaged(DAMAGED)
         return Unavailable(_SQLITE[primary]) if primary in _SQLITE else None
     return _postgres(getattr(cause, "sqlstate", None))
 
@@ -96,10 +104,10 @@ def _unavailable(cause: BaseException | None) -> Unavailable | None:
 def _postgres(sqlstate: str | None) -> Unavailable | None:
     if sqlstate == _DISK_FULL:
         return DiskFull(_FULL)
-    if sqlstate is None or sqlstate == _STANDBY or sqlstate[:2] in _AWAY:
+    if sqlstate is None or sqlstate in {_STANDBY, _HELD_TOO_LONG} or sqlstate[:2] in _AWAY:
         return Unavailable(_GONE)
     if sqlstate in _REFUSED:
         return Unavailable(
             "The database refuses us: check the URL's user, password and database, and that user's rights."
         )
-    return Unavailable("The database's files are damaged; restore a backup.") if sqlstate.startswith("XX") else None
+    return Damaged(DAMAGED) if sqlstate in _CORRUPTED else None

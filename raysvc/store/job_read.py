@@ -8,12 +8,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from raysvc.domain.event import Event
-from raysvc.domain.job import PLACED, Job
-from raysvc.domain.query import PlacedRow, WaitingRow
+from raysvc.domain.job import PLACED, Job, JobPhase
+from raysvc.domain.query import DueRow, PlacedRow, WaitingRow
 from raysvc.errors import NotFound
+from raysvc.store.instant import instant
 from raysvc.store.job_row import lanes_of, placed_rows, waiting_rows
 from raysvc.store.schema import event, idempotency, job
 
+_CHUNK = 1000  # values in one IN (…): SQLite takes 32,766 parameters a statement
 # The first K of every lane, without reading the rest: a queue may hold 100,000 jobs, a tick looks at a few.
 # `lanes` skips from each lane to the next in job_waiting; the K-th turn of a lane then bounds what is read of it.
 # (LATERAL … LIMIT would say it more plainly, but SQLite has none.)
@@ -39,17 +41,21 @@ _BY_KEY = (
     .where(idempotency.c.project == sa.bindparam("project"), idempotency.c.key == sa.bindparam("key"))
 )
 _BY_UID = sa.select(job.c.body).where(job.c.uid == sa.bindparam("uid"))
+_MANY = sa.select(job.c.uid, job.c.body).where(job.c.uid.in_(sa.bindparam("uids", expanding=True)))
+# From the index alone: it holds all of the row.
 _DUE = (
-    sa.select(job.c.body)
+    sa.select(job.c.uid, job.c.due_at, job.c.version, job.c.phase)
     .where(job.c.due_at <= sa.bindparam("now"))
     .order_by(job.c.due_at, job.c.uid)
-    .limit(sa.bindparam("limit"))
 )
-_COUNT_QUEUED = (
-    sa.select(sa.func.count())
+_COUNT_QUEUED = sa.select(sa.func.count()).select_from(
+    sa.select(sa.literal(1))
     .select_from(job)
     .where(job.c.lane >= sa.bindparam("first"), job.c.lane < sa.bindparam("below"))
+    .limit(sa.bindparam("most"))
+    .subquery()
 )
+_ALL = (1 << 63) - 1
 _PLACED = (
     sa.select(job.c.uid, job.c.project, job.c.phase, job.c.demand)
     .where(job.c.phase.in_(sorted(PLACED)), ~job.c.deleted)
@@ -82,13 +88,23 @@ def get_by_uid(connection: Connection, uid: str) -> Job:
     return Job.model_validate_json(body)
 
 
-def due(connection: Connection, now: int, limit: int) -> Sequence[Job]:
-    return [Job.model_validate_json(body) for body in connection.scalars(_DUE, {"now": now, "limit": limit})]
+def get_many(connection: Connection, uids: Sequence[str]) -> Sequence[Job]:
+    bodies: dict[str, str] = {}
+    for start in range(0, len(uids), _CHUNK):
+        rows = connection.execute(_MANY, {"uids": uids[start : start + _CHUNK]})
+        bodies |= {row.uid: row.body for row in rows}
+    return [Job.model_validate_json(bodies[uid]) for uid in uids if uid in bodies]
 
 
-def count_queued(connection: Connection, project: str) -> int:
+def due(connection: Connection, now: int) -> Sequence[DueRow]:
+    rows = connection.execute(_DUE, {"now": now})
+    return [DueRow(uid, instant(at), version, JobPhase(phase)) for uid, at, version, phase in rows]
+
+
+def count_queued(connection: Connection, project: str, most: int | None = None) -> int:
     first, below = lanes_of(project)
-    return connection.scalar(_COUNT_QUEUED, {"first": first, "below": below}) or 0
+    bounds = {"first": first, "below": below, "most": _ALL if most is None else most}
+    return connection.scalar(_COUNT_QUEUED, bounds) or 0
 
 
 def waiting(connection: Connection, per_queue: int) -> Sequence[WaitingRow]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -11,6 +12,7 @@ from raysvc.domain.event import Event
 from raysvc.domain.job import Job, JobPhase
 from raysvc.domain.query import PlacedRow, WaitingRow
 from raysvc.domain.resources import Resources
+from raysvc.ports import Addition, Lease
 from raysvc.store.instant import instant, micros
 
 Row = dict[str, Any]
@@ -42,9 +44,8 @@ class NewJob:
         return {"project": project, "key": self.key, "body_digest": self.body_digest, "uid": self.job.uid}
 
     @classmethod
-    def of(
-        cls, job: Job, events: Sequence[Event], packages: Sequence[str], key: str | None = None, body_digest: str = ""
-    ) -> "NewJob":
+    def of(cls, new: Addition) -> "NewJob":
+        job, events, packages, key, body_digest = new
         row = {"uid": job.uid, "project": job.project, "id": job.id, **_fixed(job), **_moving(job)}
         return cls(job, row, event_rows(events), label_rows(job), frozenset(packages), key, body_digest)
 
@@ -59,15 +60,16 @@ class SavedJob:
     events: list[Row]
     labels: list[Row] | None
     live: bool
+    fence: Lease | None = None
 
     @classmethod
-    def of(cls, job: Job, events: Sequence[Event]) -> "SavedJob":
+    def of(cls, job: Job, events: Sequence[Event], fence: Lease | None = None) -> "SavedJob":
         row = {"b_uid": job.uid, **_moving(job)}
         labels = None
         if any(not _FIXED.isdisjoint(event.change) for event in events):
             row |= _fixed(job)
             labels = label_rows(job)
-        return cls(job.uid, events[0].seq - 1, row, event_rows(events), labels, job.live)
+        return cls(job.uid, events[0].seq - 1, row, event_rows(events), labels, job.live, fence)
 
 
 def turn(priority: int, created_at: datetime) -> int:
@@ -87,7 +89,7 @@ def lanes_of(project: str) -> tuple[str, str]:
 
 
 def event_rows(events: Sequence[Event]) -> list[Row]:
-    return [{"uid": e.uid, "seq": e.seq, "at": micros(e.at), "body": e.model_dump_json()} for e in events]
+    return [{"uid": e.uid, "seq": e.seq, "at": micros(e.at), "body": e.text} for e in events]
 
 
 def label_rows(job: Job) -> list[Row]:
@@ -133,6 +135,11 @@ class _Demands(dict[str, Resources]):
         return demand
 
 
+@lru_cache(maxsize=1024)
+def _demand_text(demand: Resources) -> str:
+    return demand.model_dump_json()
+
+
 def _fixed(job: Job) -> Row:
     spec = job.spec
     return {
@@ -142,7 +149,7 @@ def _fixed(job: Job) -> Row:
         "priority": spec.priority,
         "created_at": micros(job.created_at),
         "turn": turn(spec.priority, job.created_at),
-        "demand": spec.demand().model_dump_json(),
+        "demand": _demand_text(spec.demand()),
     }
 
 

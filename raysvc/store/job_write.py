@@ -10,7 +10,7 @@ from raysvc.domain.job import Job
 from raysvc.errors import AlreadyExists, KeyReused, NotFound, RaysvcError, StaleVersion
 from raysvc.store.bulk import Bulk
 from raysvc.store.job_row import NewJob, SavedJob
-from raysvc.store.schema import FINALISED, event, idempotency, job, label, package, package_ref
+from raysvc.store.schema import FINALISED, event, idempotency, job, label, lease, package, package_ref
 
 Pair = tuple[str, str]
 
@@ -86,8 +86,8 @@ class _Round:
 
 def save_jobs(connection: Connection, asks: Sequence[SavedJob]) -> list[RaysvcError | None]:
     """Compare-and-set: for each None, StaleVersion or NotFound. In rounds, so that each updates a job at most once."""
-    outcomes: dict[int, RaysvcError | None] = {}
-    left = list(range(len(asks)))
+    outcomes: dict[int, RaysvcError | None] = _fenced_off(connection, asks)
+    left = [i for i in range(len(asks)) if i not in outcomes]
     while left:
         versions = _locked_versions(connection, {asks[i].uid for i in left})
         accepted: dict[str, SavedJob] = {}
@@ -107,6 +107,20 @@ def save_jobs(connection: Connection, asks: Sequence[SavedJob]) -> list[RaysvcEr
         _update(connection, accepted.values())
         left = later
     return [outcomes[i] for i in range(len(asks))]
+
+
+def _fenced_off(connection: Connection, asks: Sequence[SavedJob]) -> dict[int, RaysvcError | None]:
+    """Return what becomes of those whose sender has lost its lease, and keep others from taking one until COMMIT."""
+    names = {ask.fence.name for ask in asks if ask.fence is not None}
+    if not names:
+        return {}
+    query = sa.select(lease.c.name, lease.c.holder, lease.c.token).where(lease.c.name.in_(names)).with_for_update()
+    held = {(row.name, row.holder, row.token) for row in connection.execute(query)}
+    return {
+        i: StaleVersion(f"The lease {ask.fence.name!r} was taken by another; its holder goes on.")
+        for i, ask in enumerate(asks)
+        if ask.fence is not None and (ask.fence.name, ask.fence.holder, ask.fence.token) not in held
+    }
 
 
 def _locked_versions(connection: Connection, uids: Collection[str]) -> dict[str, int]:

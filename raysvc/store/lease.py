@@ -22,10 +22,21 @@ class SqlLeases:
         deadline = now + timedelta(seconds=ttl_s)
         return await self._writer.do_one(lambda connection: _acquire(connection, name, holder, now, deadline))
 
+    async def get(self, name: str) -> Lease | None:
+        """Read it by the writer's connection, like all that is done with leases: few do, every other second."""
+        return await self._writer.do_one(lambda connection: _get(connection, name))
+
     async def release(self, lease: Lease) -> None:
         """Let go of it; without effect where somebody else has taken it since."""
         held = (table.c.name == lease.name, table.c.holder == lease.holder, table.c.token == lease.token)
         await self._writer.execute(sa.update(table).where(*held).values(holder=_NOBODY))
+
+
+def _get(connection: Connection, name: str) -> Lease | None:
+    row = connection.execute(sa.select(table).where(table.c.name == name)).one_or_none()
+    if row is None:
+        return None
+    return Lease(name=name, holder=row.holder, token=row.token, deadline=instant(row.deadline))
 
 
 def _acquire(connection: Connection, name: str, holder: str, now: datetime, deadline: datetime) -> Lease | None:

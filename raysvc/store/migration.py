@@ -41,9 +41,9 @@ def ready(url: URL, now: datetime, migrations: Migrations) -> None:
     May be repeated, and by several processes at once. A failed migration changes nothing.
     """
     try:
-        _make_file(file_of(url))
+        make_file(file_of(url))
         with _engine(open_reader(url)) as engine, engine.connect() as connection:
-            found = _found(connection, migrations)
+            found = found_in(connection, migrations)
         if found != migrations.head:
             with _engine(open_writer(url)) as engine:
                 if found is not None:
@@ -55,11 +55,16 @@ def ready(url: URL, now: datetime, migrations: Migrations) -> None:
 
 def _migrate(engine: Engine, migrations: Migrations) -> None:
     with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        lock_schema(connection)
         # Again, under the lock: another process may have been faster.
-        if _found(connection, migrations) != migrations.head:
+        if found_in(connection, migrations) != migrations.head:
             importlib.import_module("raysvc.store.migrations.run").upgrade(connection, migrations.folder)
+
+
+def lock_schema(connection: Connection) -> None:
+    """Keep other processes of ours from changing the schema until the transaction ends; SQLite's keeps them anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
 
 
 @contextmanager
@@ -70,7 +75,7 @@ def _engine(engine: Engine) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _make_file(file: Path | None) -> None:
+def make_file(file: Path | None) -> None:
     """Make an SQLite file if it is not there: private to its owner, and in WAL mode before it has its name.
 
     The switch to WAL waits for nobody (SQLite does not call its busy handler then), so that of several servers that
@@ -89,7 +94,7 @@ def _make_file(file: Path | None) -> None:
             Path(draft).unlink()
 
 
-def _found(connection: Connection, migrations: Migrations) -> str | None:
+def found_in(connection: Connection, migrations: Migrations) -> str | None:
     """Return the version of the schema that is there, None where the database is empty; raises DataDirError."""
     tables = sa.inspect(connection).get_table_names()
     if version.name not in tables:

@@ -36,6 +36,11 @@ class SqlPackages:
         """Keep it until then at least: a pin that is longer already stays. Raises NotFound."""
         return await self._writer.do_one(lambda connection: _pin(connection, project, name, until))
 
+    async def find(self, project: str) -> Sequence[Package]:
+        query = sa.select(table.c.body).where(table.c.project == project)
+        bodies = await self._reader.run(lambda connection: connection.scalars(query).all())
+        return sorted(map(Package.model_validate_json, bodies), key=lambda package: package.name)
+
     async def remove_unreferenced(self, now: datetime, limit: int) -> Sequence[Package]:
         return await self._writer.do_one(lambda connection: _remove(connection, micros(now), limit))
 

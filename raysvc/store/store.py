@@ -1,9 +1,13 @@
 """The Store: one writer, some readers, and a port on them for each kind of record."""
 
 import asyncio
+import sqlite3
+from contextlib import suppress
 
+from raysvc.errors import Damaged, RaysvcError
 from raysvc.ports import Clock
-from raysvc.store.engine import open_reader, open_writer, parse
+from raysvc.store.damage import Damage, examine, open_to_examine
+from raysvc.store.engine import file_of, open_reader, open_writer, parse
 from raysvc.store.flag import SqlFlags
 from raysvc.store.job import SqlJobs
 from raysvc.store.lease import SqlLeases
@@ -14,6 +18,11 @@ from raysvc.store.reader import Reader
 from raysvc.store.secret import SqlSecrets
 from raysvc.store.token import SqlTokens
 from raysvc.store.writer import Writer
+
+# After the start, whose reads are more urgent; and often enough that a damaged page is known before the backups that
+# are good have been thrown away.
+_EXAMINED_AFTER_S = 10.0
+_EXAMINED_EVERY_S = 86_400.0
 
 
 class SqlStore:
@@ -28,8 +37,9 @@ class SqlStore:
         self._url = parse(url)
         self._clock = clock
         self._migrations = migrations
-        self._writer = Writer(open_writer(self._url))
-        self._reader = Reader(open_reader(self._url))
+        self._damage = Damage(self._url)
+        self._writer = Writer(open_writer(self._url), self._damage)
+        self._reader = Reader(open_reader(self._url), self._damage)
         self.jobs = SqlJobs(self._writer, self._reader)
         self.leases = SqlLeases(self._writer)
         self.projects = SqlProjects(self._writer, self._reader)
@@ -41,11 +51,41 @@ class SqlStore:
     async def open(self) -> None:
         """Connect, and make the schema or bring an older one up to date; an SQLite file is backed up before.
 
-        Raises DataDirError for a newer schema or a database that is not ours, Unavailable where there is none.
+        Raises DataDirError for a newer schema or a database that is not ours, Unavailable where there is none, Damaged.
         """
-        await asyncio.to_thread(ready, self._url, self._clock.now(), self._migrations)
+        try:
+            await asyncio.to_thread(ready, self._url, self._clock.now(), self._migrations)
+        except Damaged as error:
+            self._damage.note(error)
+            raise self._damage.report() from error
         self._writer.open()
         self._reader.open()
+
+    async def watch(self) -> None:
+        """Read an SQLite file from end to end soon after the start, and each day; returns when damage is found."""
+        examining = asyncio.create_task(self._examine())
+        try:
+            await self._damage.wait()
+        finally:
+            examining.cancel()
+
+    def damage(self) -> Damaged | None:
+        """Return what its operator must know of the damage that was found."""
+        return self._damage.report() if self._damage.found else None
+
+    async def _examine(self) -> None:
+        file = file_of(self._url)
+        await self._clock.sleep(_EXAMINED_AFTER_S)
+        while file is not None:
+            connection = open_to_examine(file)
+            try:
+                await asyncio.to_thread(examine, connection)
+            except RaysvcError as error:
+                self._damage.note(error)
+            finally:
+                with suppress(sqlite3.ProgrammingError):  # it is closed where it came to its end
+                    connection.interrupt()
+            await self._clock.sleep(_EXAMINED_EVERY_S)
 
     async def close(self) -> None:
         """Commit what was accepted, then disconnect. May be repeated."""

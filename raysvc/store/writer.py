@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.sql.dml import UpdateBase
 
 from raysvc.errors import RaysvcError, Unavailable
+from raysvc.store.damage import Damage
 from raysvc.store.fault import gone, of_one, passing, translate, unusable
 
 Ask = TypeVar("Ask")
@@ -46,8 +47,9 @@ class _Operation:
 class Writer:
     """The one that writes. Belongs to the event loop that opened it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, damage: Damage) -> None:
         self._engine = engine
+        self._damage = damage
         self._connection: Connection | None = None
         self._committing = False
         self._waiting: list[_Operation] = []
@@ -70,12 +72,21 @@ class Writer:
 
     async def do(self, work: Work[Ask, T], ask: Ask) -> T:
         """Return the outcome once it is on disk, or raise it. A caller that is cancelled may still have been served."""
+        (outcome,) = await self.do_each(work, [ask])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def do_each(self, work: Work[Ask, T], asks: Sequence[Ask]) -> list[T | Exception]:
+        """Return the outcome of each, in order, once all are on disk; what `do` would raise is an outcome here."""
         if not self._open:
             raise Unavailable("The store is closed: the server is starting or stopping. Try again in a moment.")
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Operation(work, ask, done))
+        self._damage.refuse()
+        loop = asyncio.get_running_loop()
+        operations = [_Operation(work, ask, loop.create_future()) for ask in asks]
+        self._waiting += operations
         self._filled.set()
-        return await done
+        return [await operation.done for operation in operations]
 
     async def do_one(self, one: Callable[[Connection], T]) -> T:
         """Like `do`, for what is too rare to be grouped. `one` may raise a RaysvcError before it writes anything."""
@@ -95,11 +106,8 @@ class Writer:
             batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
             outcomes = await loop.run_in_executor(self._thread, self._commit, batch)
             for operation, outcome in zip(batch, outcomes, strict=True):
-                if operation.done.done():  # its caller has gone
-                    continue
-                if isinstance(outcome, Exception):
-                    operation.done.set_exception(outcome)
-                else:
+                self._damage.note(outcome)
+                if not operation.done.done():  # its caller is still there
                     operation.done.set_result(outcome)
             # Let those just served come back first with their next operation, so that it joins this batch.
             await asyncio.sleep(0)

@@ -7,7 +7,7 @@ simulation of a million attempts costs no waiting.
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from raysvc.domain.cluster import Cluster, ClusterPhase
 from raysvc.domain.job import Job, JobRef
@@ -20,7 +20,6 @@ from raysvc.testing.cluster import FakeRay, Outcome, working_dir
 from raysvc.testing.shell import foresee
 
 CLUSTER = "local"
-_POLL_S = 0.1
 
 
 class Crash(BaseException):
@@ -32,6 +31,8 @@ class Faults:
     """How likely each fault is, 0 to 1, per call."""
 
     unknown: float = 0.0  # observe cannot tell
+    stale: float = 0.0  # observe tells what was to be seen up to `stale_s` ago
+    unread: float = 0.0  # logs raises Unavailable
     refused: float = 0.0  # a call does nothing and raises Unavailable
     reply_lost: float = 0.0  # a call does its work and raises Unavailable
     crash: float = 0.0  # a call does its work and raises Crash
@@ -39,6 +40,7 @@ class Faults:
     twice: float = 0.0  # apply arrives twice, the second time within `late_s`
     lost: float = 0.0  # an attempt dies with its driver, after a part of its time
     late_s: float = 30.0
+    stale_s: float = 1.0
 
 
 class FakeBackend:
@@ -46,6 +48,7 @@ class FakeBackend:
 
     `ray` is the cluster behind it: script how attempts end, lose them all, count what ran and what ran at once.
     `cluster` is what `clusters` shows; in any phase but READY, calls raise Unavailable and observe is UNKNOWN.
+    `poll_s` is how often a log that is followed is looked at.
     """
 
     def __init__(self, clock: Clock, materials: Materials, *, seed: int = 0, faults: Faults | None = None) -> None:
@@ -54,6 +57,7 @@ class FakeBackend:
         self.dice = random.Random(seed)  # noqa: S311 dice, not keys
         self.ray = FakeRay(clock, self.dice)
         self.faults = faults or Faults()
+        self.poll_s = 0.1
         self.cluster = Cluster(
             name=CLUSTER,
             project="default",
@@ -134,8 +138,9 @@ class FakeJobs:
         now = self._backend.ray.advance()
         if not self._backend.ready or self._backend.strike(self._backend.faults.unknown):
             return Observation(seen=Seen.UNKNOWN, message="The fake cannot tell.")
-        life = self._backend.ray.lives.get(ref.name)
-        return life.seen(now) if life else Observation(seen=Seen.ABSENT)
+        if self._backend.strike(self._backend.faults.stale):
+            now -= timedelta(seconds=self._backend.dice.random() * self._backend.faults.stale_s)
+        return self._backend.ray.seen(ref, now)
 
     async def stop(self, ref: JobRef) -> None:
         with _Effect(self._backend):
@@ -151,6 +156,8 @@ class FakeJobs:
             yield life.ref
 
     async def logs(self, ref: JobRef, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
+        if self._backend.strike(self._backend.faults.unread):
+            raise Unavailable("The fake cannot read the log now.")
         while True:
             now = self._backend.ray.advance()
             life = self._backend.ray.lives.get(ref.name)
@@ -159,7 +166,7 @@ class FakeJobs:
                 offset += len(fresh)
             if life is None or life.over(now) or not follow:
                 return
-            await self._backend.clock.sleep(_POLL_S)
+            await self._backend.clock.sleep(self._backend.poll_s)
 
     async def _environment(self, job: Job) -> dict[str, str]:
         variables = {
@@ -179,7 +186,9 @@ class FakeJobs:
         uri = working_dir(job)
         try:
             if uri.startswith("gcs://"):
-                await self._backend.materials.package(job.project, uri.removeprefix("gcs://"))
+                _, chunks = await self._backend.materials.package(job.project, uri.removeprefix("gcs://"))
+                async for _ in chunks:
+                    pass
         except NotFound as error:
             raise NotFound(error.message, field="packages") from error
 

@@ -48,6 +48,10 @@ class MemoryBlobs:
         for start in range(offset, end, _CHUNK):
             yield bytes(blob[start : min(end, start + _CHUNK)])
 
+    async def keys(self, below: str) -> AsyncIterator[str]:
+        for key in sorted(self._named(below)):
+            yield key
+
     async def delete(self, key: str) -> None:
         for one in self._named(key):
             del self._blobs[one]

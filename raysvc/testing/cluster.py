@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -52,17 +53,30 @@ class Life:
         elapsed = (until - self.runs_from).total_seconds()
         return b"".join(text for at, text in self.run.lines if at <= elapsed)
 
-    def cut(self, now: datetime, end: Observation) -> "Life":
-        return self if self.over(now) else replace(self, ends=now, end=end)
+    def cut(self, at: datetime, end: Observation) -> "Life":
+        return self if self.over(at) else replace(self, ends=at, end=end)
+
+
+@dataclass(frozen=True)
+class Past:
+    """A record that the cluster has no more. `lost`: with its head, and not because it was deleted."""
+
+    life: Life
+    until: datetime
+    lost: bool
 
 
 @dataclass
 class FakeRay:
-    """The records of a cluster, by attempt. Like Ray, it refuses a name it knows, and forgets one that is deleted."""
+    """The records of a cluster, by attempt. Like Ray, it refuses a name it knows, and forgets one that is deleted.
+
+    A stop takes `stop_s` to work. `past` has what it forgot, and `witness` is told of each attempt that begins.
+    """
 
     clock: Clock
     dice: random.Random
     startup_s: float = 0.0
+    stop_s: float = 0.0
     lost: float = 0.0
     lives: dict[str, Life] = field(default_factory=dict)
     # By uid: how many attempts have begun, and how many were alive at one moment, at most.
@@ -70,6 +84,8 @@ class FakeRay:
     most_alive: Counter[str] = field(default_factory=Counter)
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
     files: dict[str, dict[str, tuple[bytes, datetime]]] = field(default_factory=dict)
+    past: defaultdict[str, list[Past]] = field(default_factory=lambda: defaultdict(list))
+    witness: Callable[[JobRef], None] | None = None
     _names: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _arrivals: list[tuple[datetime, Job, Run]] = field(default_factory=list)
 
@@ -113,22 +129,43 @@ class FakeRay:
         alive = sum(not self.lives[name].over(at) for name in self._names[ref.uid])
         self.most_alive[ref.uid] = max(self.most_alive[ref.uid], alive)
         self.files.setdefault(ref.uid, {}).update({name: (data, at) for name, data in run.files.items()})
+        if self.witness is not None:
+            self.witness(ref)
+
+    def seen(self, ref: JobRef, at: datetime) -> Observation:
+        """Return what was to be seen of an attempt at a moment that is not to come."""
+        current = self.lives.get(ref.name)
+        if current is not None and current.began <= at:
+            return current.seen(at)
+        for past in reversed(self.past[ref.name]):
+            if past.life.began <= at < past.until:
+                return past.life.seen(at)
+        return Observation(seen=Seen.ABSENT)
 
     def stop(self, ref: JobRef) -> None:
-        now = self.advance()
+        self._stop(ref, self.advance() + timedelta(seconds=self.stop_s))
+
+    def _stop(self, ref: JobRef, at: datetime) -> None:
         if life := self.lives.get(ref.name):
-            self.lives[ref.name] = life.cut(now, Observation(seen=Seen.STOPPED, node="node-0", finished_at=now))
+            self.lives[ref.name] = life.cut(at, Observation(seen=Seen.STOPPED, node="node-0", finished_at=at))
 
     def delete(self, ref: JobRef) -> None:
-        self.stop(ref)
-        self.lives.pop(ref.name, None)
+        """Stop it, and forget it when it has ended; here that takes no time."""
+        now = self.advance()
+        self._stop(ref, now)
+        if life := self.lives.pop(ref.name, None):
+            self.past[ref.name].append(Past(life, now, lost=False))
         self._names[ref.uid].discard(ref.name)
 
     def lose_all(self) -> None:
-        """Forget every job, running or not, as when a head is started anew."""
-        self.advance()
+        """Forget every job, running or not, as when a head is started anew; what is on its way to it is lost too."""
+        now = self.advance()
+        end = Observation(seen=Seen.FAILED, cause=ReasonCode.CLUSTER_LOST, finished_at=now)
+        for name, life in self.lives.items():
+            self.past[name].append(Past(life.cut(now, end), now, lost=True))
         self.lives.clear()
         self._names.clear()
+        self._arrivals.clear()
 
     def alive(self) -> list[JobRef]:
         """Return the attempts that occupy the cluster now."""

@@ -3,14 +3,15 @@
 import heapq
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from raysvc.domain.event import Event
 from raysvc.domain.job import PLACED, Job, JobPhase
 from raysvc.domain.project import Package
-from raysvc.domain.query import JobQuery, Page, PlacedRow, WaitingRow
+from raysvc.domain.query import DueRow, JobQuery, Page, PlacedRow, WaitingRow
 from raysvc.errors import AlreadyExists, Invalid, KeyReused, NotFound, StaleVersion, Unavailable
+from raysvc.ports import Addition, Lease
 
 Name = tuple[str, str]  # of a project, and in it
 
@@ -29,11 +30,16 @@ class Gate:
 
 
 class MemoryJobs:
-    """The Jobs port. Nothing here awaits, so each call is one step that no other task can see half of."""
+    """The Jobs port. Nothing here awaits, so each call is one step that no other task can see half of.
 
-    def __init__(self, gate: Gate, packages: dict[Name, Package]) -> None:
+    `witness` is told of each change: the job before it, None for a new one, and after it.
+    """
+
+    def __init__(self, gate: Gate, packages: dict[Name, Package], leases: Mapping[str, Lease]) -> None:
+        self.witness: Callable[[Job | None, Job], None] | None = None
         self._gate = gate
         self._packages = packages
+        self._leases = leases
         self._jobs: dict[str, Job] = {}
         self._events: dict[str, list[Event]] = {}
         self._uids: dict[Name, str] = {}
@@ -76,6 +82,20 @@ class MemoryJobs:
             )
         return self._jobs[kept[1]], False
 
+    async def add_each(self, additions: Sequence[Addition]) -> Sequence[tuple[Job, bool] | Exception]:
+        self._gate.check()
+        return [await self._outcome(addition) for addition in additions]
+
+    async def _outcome(self, new: Addition) -> tuple[Job, bool] | Exception:
+        try:
+            if new.key is None:
+                return await self.add(new.job, new.events, packages=new.packages), True
+            return await self.add_once(
+                new.job, new.events, key=new.key, body_digest=new.body_digest, packages=new.packages
+            )
+        except Exception as error:  # noqa: BLE001 whatever it is, it is the outcome
+            return error
+
     async def by_key(self, project: str, key: str) -> tuple[Job, str] | None:
         self._gate.check()
         kept = self._keys.get((project, key))
@@ -102,14 +122,19 @@ class MemoryJobs:
         more = len(found) > len(page)
         return Page[Job](items=tuple(page), next_cursor=_cursor(page[-1]) if more else None)
 
-    async def count_queued(self, project: str) -> int:
+    async def count_queued(self, project: str, most: int | None = None) -> int:
         self._gate.check()
-        return sum(job.project == project for job in self._queued.values())
+        count = sum(job.project == project for job in self._queued.values())
+        return count if most is None else min(count, most)
 
-    async def due(self, now: datetime, limit: int) -> Sequence[Job]:
+    async def get_many(self, uids: Sequence[str]) -> Sequence[Job]:
+        self._gate.check()
+        return [self._jobs[uid] for uid in uids if uid in self._jobs]
+
+    async def due(self, now: datetime) -> Sequence[DueRow]:
         self._gate.check()
         over = [(job.due_at, job.uid) for job in self._due.values() if job.due_at is not None and job.due_at <= now]
-        return [self._due[uid] for _, uid in heapq.nsmallest(limit, over)]
+        return [DueRow(uid, at, self._due[uid].version, self._due[uid].phase) for at, uid in sorted(over)]
 
     async def waiting(self, per_queue: int) -> Sequence[WaitingRow]:
         self._gate.check()
@@ -126,8 +151,10 @@ class MemoryJobs:
             for _, job in sorted(self._placed.items())
         ]
 
-    async def save(self, job: Job, events: Sequence[Event]) -> None:
+    async def save(self, job: Job, events: Sequence[Event], *, fence: Lease | None = None) -> None:
         self._gate.check()
+        if fence is not None and not _holds(fence, self._leases.get(fence.name)):
+            raise StaleVersion(f"The lease {fence.name!r} was taken by another; its holder goes on.")
         stored = self._jobs.get(job.uid)
         if stored is None:
             raise NotFound(f"There is no job with uid {job.uid}; it was pruned.")
@@ -166,6 +193,8 @@ class MemoryJobs:
         return {name for names in self._refs.values() for name in names}
 
     def _put(self, job: Job) -> None:
+        if self.witness is not None:
+            self.witness(self._jobs.get(job.uid), job)
         self._jobs[job.uid] = job
         if job.deleted and self._uids.get((job.project, job.id)) == job.uid:
             del self._uids[job.project, job.id]
@@ -178,6 +207,10 @@ class MemoryJobs:
                 part[job.uid] = job
             else:
                 part.pop(job.uid, None)
+
+
+def _holds(fence: Lease, last: Lease | None) -> bool:
+    return last is not None and (last.holder, last.token) == (fence.holder, fence.token)
 
 
 def _matches(job: Job, query: JobQuery) -> bool:

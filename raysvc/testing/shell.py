@@ -1,10 +1,14 @@
 """The few words of a shell that a fake backend understands: enough to say what a job does, and when."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 FOREVER = float("inf")
+_JOINTS = frozenset({";", "&&", "\n"})
+# A joint, or what stands between two: words in which quotes and backslashes hide the joints.
+_PART = re.compile(r"""&&|[;\n]|(?:[^;&\n'"\\]|&(?!&)|\\.|'[^']*'|"(?:[^"\\]|\\.)*"|['"\\])+""", re.DOTALL)
 
 
 @dataclass
@@ -23,18 +27,24 @@ class Run:
 def foresee(entrypoint: str, environment: Mapping[str, str]) -> Run:
     """Return what an entrypoint will do.
 
-    Known are `echo TEXT [> FILE]`, `printenv NAME`, `sleep SECONDS`, `exit CODE`, `true` and `false`, joined by `;` or
-    `&&`. Of FILE the last part counts: it lies in the output folder. Any other command does not exist (exit 127).
+    Known are `echo TEXT [> FILE]`, `printenv NAME`, `sleep SECONDS`, `exit CODE`, `true` and `false`, joined by `;`,
+    `&&` or a new line outside quotes. Of FILE the last part counts: it lies in the output folder. Any other command
+    does not exist (exit 127); quotes that do not close end it before it begins (exit 2).
     """
-    run = Run()
-    for part in entrypoint.replace("&&", ";&&").split(";"):
-        joined = part.strip().startswith("&&")
-        words = shlex.split(part.strip().removeprefix("&&"))
-        if not words or (joined and run.exit_code):
-            continue
-        ended = _step(run, words, environment)
-        if ended or run.seconds == FOREVER:
-            break
+    run, joined = Run(), False
+    try:
+        parts = [(part, shlex.split(part)) for part in _PART.findall(entrypoint)]
+    except ValueError:
+        run.say("/bin/sh: 1: Syntax error: Unterminated quoted string\n")
+        run.exit_code = 2
+        return run
+    for part, words in parts:
+        if part in _JOINTS:
+            joined = part == "&&"
+        elif words and not (joined and run.exit_code):
+            ended = _step(run, words, environment)
+            if ended or run.seconds == FOREVER:
+                break
     return run
 
 
@@ -53,7 +63,7 @@ def _step(run: Run, words: list[str], environment: Mapping[str, str]) -> bool:
         case ["sleep", seconds]:
             run.seconds += FOREVER if seconds == "infinity" else float(seconds)
         case ["exit", code]:
-            run.exit_code = int(code)
+            run.exit_code = int(code) % 256
             return True
         case ["true"]:
             pass

@@ -15,8 +15,9 @@ class MemoryStore:
     def __init__(self) -> None:
         self._gate = Gate()
         packages: dict[Name, Package] = {}
-        self.jobs = MemoryJobs(self._gate, packages)
-        self.leases = MemoryLeases(self._gate)
+        leases: dict[str, Lease] = {}
+        self.jobs = MemoryJobs(self._gate, packages, leases)
+        self.leases = MemoryLeases(self._gate, leases)
         self.projects = MemoryProjects(self._gate)
         self.tokens = MemoryTokens(self._gate)
         self.secrets = MemorySecrets(self._gate)
@@ -31,9 +32,13 @@ class MemoryStore:
 
 
 class MemoryLeases:
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, leases: dict[str, Lease]) -> None:
         self._gate = gate
-        self._leases: dict[str, Lease] = {}
+        self._leases = leases
+
+    async def get(self, name: str) -> Lease | None:
+        self._gate.check()
+        return self._leases.get(name)
 
     async def acquire(self, name: str, holder: str, *, now: datetime, ttl_s: float) -> Lease | None:
         self._gate.check()
@@ -163,6 +168,10 @@ class MemoryPackages:
         pinned = package.model_copy(update={"pinned_until": max(until, package.pinned_until)})
         self._packages[project, name] = pinned
         return pinned
+
+    async def find(self, project: str) -> Sequence[Package]:
+        self._gate.check()
+        return [package for (owner, _), package in sorted(self._packages.items()) if owner == project]
 
     async def remove_unreferenced(self, now: datetime, limit: int) -> Sequence[Package]:
         self._gate.check()

@@ -38,6 +38,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         environment["RAYSVC_URL"] = json.loads((data_dir / "server.json").read_text())["url"]
+        environment["RAYSVC_DATA_DIR"] = str(data_dir)
         environment["RAYSVC_TOKEN"] = (data_dir / "admin-token").read_text().strip()
         yield environment
     finally:

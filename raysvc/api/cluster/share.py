@@ -8,7 +8,7 @@ from raysvc.domain.access import Principal
 from raysvc.domain.job import Job
 from raysvc.errors import Forbidden, NotFound
 
-# What was found holds this long: a dashboard asks a dozen times a second.
+# What the cluster itself was found to hold is believed this long: a dashboard asks a dozen times a second.
 FRESH = timedelta(seconds=1)
 MAX_KNOWN = 10_000
 # An object on the cluster that no record claims: nobody's, so only for those who see everything.
@@ -18,7 +18,8 @@ UNKNOWN = ""
 class Sharing:
     """Lets only those look at a cluster who may see every project that has a job on it, running or kept.
 
-    A job of another project that starts within the second after a look is seen only at the next one.
+    A job is known as soon as it is on its way, since that is on record before the cluster hears of it. Only one that
+    starts and ends within the second after a look at the cluster is seen at the next one.
     """
 
     def __init__(self, platform: Platform) -> None:
@@ -30,7 +31,8 @@ class Sharing:
         """Return where the principal may look; raises Forbidden with the reason, Unavailable where Ray is silent."""
         if not principal.projects:
             return
-        hidden = [project for project in await self.projects(cluster) if not principal.sees(project)]
+        hidden = {project for project in await self._kept(cluster) if not principal.sees(project)}
+        hidden |= await self._placed(principal, cluster)
         if hidden:
             raise Forbidden(
                 f"Cluster {cluster} also holds jobs of {len(hidden)} other project(s), and what Ray shows of a cluster "
@@ -45,8 +47,8 @@ class Sharing:
                     "admin's token for every project; a job's own log is at `ray job logs ID` and `raysvc job logs ID`."
                 )
 
-    async def projects(self, cluster: str) -> frozenset[str]:
-        """Return the projects with a job on the cluster, running or kept; UNKNOWN is among them for orphans."""
+    async def _kept(self, cluster: str) -> frozenset[str]:
+        """Return the projects with a job that the cluster keeps, running or not; UNKNOWN is among them for orphans."""
         now = self._platform.clock.now()
         found = self._found.get(cluster)
         if found is None or abs(now - found[0]) >= FRESH:
@@ -56,14 +58,19 @@ class Sharing:
 
     async def _look(self, cluster: str) -> set[str]:
         projects = set()
-        for row in await self._platform.store.jobs.placed():
-            job = await self._platform.store.jobs.get_by_uid(row.uid)
-            if job.cluster == cluster:
-                projects.add(job.project)
         async for ref in self._platform.backend.jobs.owned():
             project, where = await self._placement(ref.uid, ref.attempt)
             if where in {cluster, None}:
                 projects.add(project)
+        return projects
+
+    async def _placed(self, principal: Principal, cluster: str) -> set[str]:
+        """Return the projects that the principal cannot see and that have a job on its way to the cluster, or there."""
+        projects: set[str] = set()
+        for row in await self._platform.store.jobs.placed():
+            if not principal.sees(row.project) and row.project not in projects:
+                job = await self._platform.store.jobs.get_by_uid(row.uid)
+                projects |= {job.project} if job.cluster == cluster else set()
         return projects
 
     async def _placement(self, uid: str, attempt: int) -> tuple[str, str | None]:

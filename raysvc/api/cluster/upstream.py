@@ -11,7 +11,7 @@ from starlette.responses import Response
 from raysvc.api.cluster.redact import redacted
 from raysvc.api.plain import Stream
 from raysvc.control.platform import Platform
-from raysvc.errors import NotFound, Unavailable
+from raysvc.errors import Invalid, NotFound, Unavailable
 from raysvc.ports import Endpoint, Reachable
 
 # Ray judges by these whether a browser asks, and then refuses writes and hides the values of env_vars.
@@ -84,9 +84,14 @@ class Upstream:
         self, method: str, endpoint: Endpoint, target: str, headers: Mapping[str, str], read_s: float = READ_S
     ) -> httpx.Request:
         # Where the caller's own headers do not say so, this one tells Ray to answer as it would answer a browser.
-        sent = {"sec-fetch-mode": "cors", "accept-encoding": "identity", **headers, **endpoint.headers}
+        told = {"sec-fetch-mode": "cors", "accept-encoding": "identity", **headers, **endpoint.headers}
+        # As bytes: a header of a client's may hold any of Latin-1, and httpx would have ASCII.
+        sent = {name.encode(): value.encode("latin-1") for name, value in told.items()}
         timeout = httpx.Timeout(read_s, connect=min(CONNECT_S, read_s), pool=CONNECT_S)
-        return self._client.build_request(method, endpoint.url.rstrip("/") + target, headers=sent, timeout=timeout)
+        try:
+            return self._client.build_request(method, endpoint.url.rstrip("/") + target, headers=sent, timeout=timeout)
+        except httpx.InvalidURL as error:
+            raise Invalid(f"The cluster cannot be asked that: {error}.", field="url") from error
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         try:

@@ -7,16 +7,19 @@ must not share an origin with our API. Two clusters' dashboards do share one.
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raysvc.api.auth import bearer
 from raysvc.api.cluster.allow import Access, dashboard_access
 from raysvc.api.cluster.share import Sharing
 from raysvc.api.cluster.upstream import Upstream, endpoint_of
-from raysvc.api.context import ApiSettings
+from raysvc.api.context import ApiSettings, header
 from raysvc.api.dashboard.door import SESSION_AGE, Door
+from raysvc.api.guard import Hosts, ambiguous
 from raysvc.api.plain import Handler, answers
 from raysvc.control.platform import Platform
 from raysvc.domain.access import Principal, Verb, authorise
@@ -113,11 +116,34 @@ def create_dashboard(platform: Platform, settings: ApiSettings, upstream: Upstre
             Route("/clusters/{cluster}", _with_slash),
             Route("/clusters/{cluster}/{path:path}", _guarded(answers(dashboards.page)), methods=_METHODS),
             Route("/{path:path}", _elsewhere),
-        ]
+        ],
+        middleware=[Middleware(_OwnNames, hosts=Hosts(settings))],
     )
     app.state.platform = platform
     app.state.settings = settings
     return app
+
+
+class _OwnNames:
+    """Answers to this server's names alone, and to requests that can be read in one way only, as the main origin does.
+
+    A page that has its own name resolve to us (DNS rebinding) would have no session here; it gets nothing at all.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Hosts) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            unclear = ambiguous(scope)
+            if unclear is not None:
+                await PlainTextResponse(unclear.detail, unclear.status)(scope, receive, send)
+                return
+            if not self._hosts.allow(header(scope, b"host") or ""):
+                await PlainTextResponse("This server does not answer to that name.", 421)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def _guarded(handler: Handler) -> Handler:

@@ -52,7 +52,10 @@ async def show(request: Request) -> Response:
 
 async def log_in(request: Request) -> Response:
     """Check the token and begin a session. The guard has refused other sites' forms before this."""
-    form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
+    try:
+        form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
+    except ValueError:
+        form = {}
     token, onward = form.get("token", [""])[0].strip(), local_path(form.get("next", [""])[0])
     limit: LoginLimit = request.app.state.login_limit
     client = request.client.host if request.client else ""

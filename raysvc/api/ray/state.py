@@ -22,6 +22,7 @@ from raysvc.api.plain import Handler, Stream, refusal
 from raysvc.api.ray.caller import Caller, caller
 from raysvc.api.ray.find import find_job
 from raysvc.api.ray.log import LogRoutes, text
+from raysvc.control.excerpt import last_lines
 from raysvc.control.platform import Platform
 from raysvc.domain.access import Resource, Verb, authorise
 from raysvc.domain.job import Job, JobRef
@@ -138,22 +139,10 @@ class StateRoutes:
             lines = int(query.get("lines", "1000"))
         except ValueError as error:
             raise Invalid(f"lines must be a whole number, got {query['lines'][:20]!r}.", field="lines") from error
-        offset = 0 if lines < 0 else await self._tail_offset(job, lines)
+        offset = 0 if lines < 0 else await last_lines(self._platform.logs, job, lines, TAIL_BYTES)
         chunks = self._platform.logs.read(job, offset=offset, follow=follow)
         plain = query.get("filter_ansi_code", "").lower() == "true"
         return Stream(_encoded(chunks, plain=plain), media_type="text/plain")
-
-    async def _tail_offset(self, job: Job, lines: int) -> int:
-        """Return where the last `lines` lines of the log begin, at most TAIL_BYTES before its end."""
-        size = await self._platform.logs.size(job)
-        start = max(0, size - TAIL_BYTES)
-        end = b"".join([chunk async for chunk in self._platform.logs.read(job, offset=start)])
-        at = len(end) - end.endswith(b"\n")
-        for _ in range(lines):
-            at = end.rfind(b"\n", 0, at)
-            if at < 0:
-                return start
-        return min(size, start + at + 1)
 
 
 async def _encoded(chunks: AsyncIterator[bytes], *, plain: bool) -> AsyncGenerator[bytes, None]:

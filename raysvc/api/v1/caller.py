@@ -12,7 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from raysvc.api.auth import home_project, principal
 from raysvc.api.context import platform
-from raysvc.api.invalid import FieldError, Malformed, field_errors, unknown
+from raysvc.api.invalid import MOST_ERRORS, FieldError, Malformed, field_errors, unknown
 from raysvc.control.locate import locate
 from raysvc.control.platform import Platform
 from raysvc.domain.access import Principal
@@ -84,7 +84,7 @@ def check_query(request: Request) -> None:
     if not request.query_params:
         return
     names = _announced(request.scope["route"])
-    wrong = [name for name in dict.fromkeys(request.query_params) if name not in names]
+    wrong = [name for name in dict.fromkeys(request.query_params) if name not in names][:MOST_ERRORS]
     if wrong:
         raise Malformed([FieldError(field=name[:100], message=unknown(name, names)) for name in wrong])
 

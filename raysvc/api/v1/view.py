@@ -51,7 +51,10 @@ class Items(BaseModel, Generic[T]):
 
 
 class JobPage(BaseModel):
-    """A page of jobs, newest first. Ask again with `cursor=<next_cursor>`; null on the last page."""
+    """A page of jobs, newest first. Ask again with `cursor=<next_cursor>`; null on the last page.
+
+    Where filters rarely meet, a page may be short, or empty, and yet not be the last.
+    """
 
     items: tuple[JobView, ...]
     next_cursor: str | None

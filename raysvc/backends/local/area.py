@@ -44,14 +44,17 @@ class Area:
         self.packages = root / "packages"
         self.token = root / "token"
         self.jobs = root / "jobs"
+        self.programs = root / "programs"
+        self.runs = root / "warm" / "runs"
+        self.pools = root / "warm" / "pools"
         self._secrets = root / "secrets"
 
     def prepare(self) -> None:
         """Make the folders, and hand the leaves to their owner."""
-        for folder in (self.root, self.jobs, self._secrets, self.packages):
+        for folder in (self.root, self.jobs, self._secrets, self.packages, self.programs, self.runs.parent):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o755 if self.owner else 0o700)
-        for leaf in (self.ray, self.home, self.scratch):
+        for leaf in (self.ray, self.home, self.scratch, self.runs, self.pools):
             self._leaf(leaf)
 
     def job(self, uid: str) -> tuple[Path, Path]:
@@ -63,9 +66,11 @@ class Area:
             self._leaf(leaf)
         return checkpoint, output
 
-    def job_paths(self, uid: str) -> tuple[Path, Path]:
+    def job_paths(self, uid: str) -> tuple[str, str]:
         """Return a job's (checkpoint, output) folders without making them."""
-        return self.jobs / uid / "checkpoint", self.jobs / uid / "output"
+        # Text, and not by pathlib: each submission is rendered once, to see that it can be.
+        folder = f"{self.jobs}/{uid}"
+        return f"{folder}/checkpoint", f"{folder}/output"
 
     def forget_job(self, uid: str) -> None:
         """Remove a job's folders and all in them."""
@@ -99,6 +104,17 @@ class Area:
         draft.replace(path)
         return path
 
+    def publish(self, draft: Path, folder: Path) -> None:
+        """Put a finished folder where the jobs' user can read it, and nobody but the server change it."""
+        for path in (draft, *draft.rglob("*")):
+            path.chmod((0o755 if path.is_dir() else 0o644) if self.owner else (0o700 if path.is_dir() else 0o600))
+        try:
+            draft.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+            shutil.rmtree(draft)  # somebody was first
+
     def draft(self) -> Path:
         """Return a path for a package that is still being received."""
         return self.packages / f".{uuid.uuid4().hex}"
@@ -121,6 +137,8 @@ class Area:
         """Before a new head starts: keep of the last sessions the logs; no secret, and nothing of those before."""
         for path in self._secrets.iterdir():
             path.unlink(missing_ok=True)
+        for path in self.pools.iterdir():
+            _remove(path)
         for number, session in enumerate(self.sessions()):
             if number >= SESSIONS_KEPT:
                 shutil.rmtree(session, ignore_errors=True)

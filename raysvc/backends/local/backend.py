@@ -7,6 +7,8 @@ from raysvc.backends.local.clusters import LocalClusters
 from raysvc.backends.local.config import CLUSTER, LocalConfig
 from raysvc.backends.local.head import HeadFiles, free_port
 from raysvc.backends.local.jobs import LocalJobs, World
+from raysvc.backends.local.pool.pools import Terms
+from raysvc.backends.local.pool.runs import Runs
 from raysvc.backends.local.session import GivenAddress, OwnHead, Source
 from raysvc.backends.local.supervisor import Supervisor
 from raysvc.errors import NotFound
@@ -23,14 +25,23 @@ class LocalBackend:
             GivenAddress(config, config.ray_address) if config.ray_address else OwnHead(config, clock, choose_port)
         )
         self._supervisor = Supervisor(self._source, clock, config.unhealthy_after_s)
+        terms = Terms(
+            area=lambda: self._source.area,
+            instance=HeadFiles(config.shared_dir or config.data_dir).instance(),
+            most=config.job_limit,
+            grace_s=config.stop_grace_s,
+            clock=clock,
+        )
+        self._runs = Runs(terms)
         world = World(
             supervisor=self._supervisor,
             area=lambda: self._source.area,
             materials=materials,
             clock=clock,
-            instance=HeadFiles(config.data_dir).instance(),
+            instance=terms.instance,
             own=config.ray_address is None,
             stop_grace_s=config.stop_grace_s,
+            runs=self._runs,
         )
         self.clusters = LocalClusters(config, self._supervisor)
         self.jobs = LocalJobs(world)
@@ -51,6 +62,7 @@ class LocalBackend:
 
     async def close(self, *, leave_running: bool = False) -> None:
         """End our head and every process below it, jobs too; with leave_running, only let go of it. May be repeated."""
+        await self._runs.close()
         await self._supervisor.close(leave_running=leave_running)
 
     async def endpoint(self, cluster: str) -> Endpoint:

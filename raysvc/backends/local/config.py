@@ -13,9 +13,14 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, kw_only=True)
 class LocalConfig:
-    """Sizes are bytes, times seconds. `ray_address` None: a head of our own is started and looked after."""
+    """Sizes are bytes, times seconds. `ray_address` None: a head of our own is started and looked after.
+
+    `shared_dir` is for several servers on one Ray that was given: there are the jobs' folders, and the word that marks
+    their jobs.
+    """
 
     data_dir: Path
+    shared_dir: Path | None = None
     project: str = "default"
     ray_address: str | None = None
     ray_token_file: Path | None = None

@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from raysvc.backends.local.area import Area
 from raysvc.backends.rayjob.api import RayApi
@@ -14,6 +17,13 @@ from raysvc.ports import Materials
 MAX_UPLOAD_BYTES = 100 << 20
 
 
+class Delivered(NamedTuple):
+    """Where a package is: its URI for Ray, and its file in the work area, where one was asked for."""
+
+    uri: str
+    file: Path | None = None
+
+
 class Delivery:
     """`shared` tells whether the cluster reads the work area's files: then a package over Ray's limit goes that way."""
 
@@ -22,11 +32,32 @@ class Delivery:
         self._area = area
         self._shared = shared
 
-    async def deliver(self, api: RayApi, project: str, kind: str, name: str) -> str:
-        """Make sure the cluster has a package, and return its URI there. May be repeated.
+    async def deliver(self, api: RayApi, project: str, kind: str, name: str) -> Delivered:
+        """Make sure the cluster has a package, and return where. May be repeated.
 
         Raises NotFound (field `packages`) where the package is gone, Invalid where it is too large for this cluster.
         """
+        async with self._drafted(project, kind, name) as (draft, file_name, target):
+            if draft.stat().st_size <= MAX_UPLOAD_BYTES:
+                return Delivered(await self._upload(api, draft, target))
+            return Delivered(await asyncio.to_thread(self._place, draft, target, file_name))
+
+    async def deliver_twice(self, api: RayApi, project: str, kind: str, name: str) -> Delivered:
+        """As `deliver`, and make sure that a warm driver finds it too, as a file."""
+        async with self._drafted(project, kind, name) as (draft, _, target):
+            if draft.stat().st_size > MAX_UPLOAD_BYTES:
+                raise Invalid(
+                    f"Package {name} has {draft.stat().st_size >> 20} MiB, and a warm driver takes at most "
+                    f'{MAX_UPLOAD_BYTES >> 20} MiB. Leave out driver "warm".',
+                    field="driver",
+                )
+            uri = await self._upload(api, draft, target)
+            self._area.prune_packages()
+            return Delivered(uri, self._area.place_package(draft, f"warm_{target}"))
+
+    @asynccontextmanager
+    async def _drafted(self, project: str, kind: str, name: str) -> AsyncIterator[tuple[Path, str, str]]:
+        """Yield a package as a file that is gone afterwards, its file name, and its name on the cluster."""
         draft = self._area.draft()
         try:
             if kind == "payload":
@@ -34,10 +65,7 @@ class Delivery:
                 name = f"{name}.zip"
             else:
                 await self._fetch(project, name, draft)
-            target = cluster_name(name, project, await asyncio.to_thread(sha256, draft))
-            if draft.stat().st_size <= MAX_UPLOAD_BYTES:
-                return await self._upload(api, draft, target)
-            return await asyncio.to_thread(self._place, draft, target, name)
+            yield draft, name, cluster_name(name, project, await asyncio.to_thread(sha256, draft))
         finally:
             draft.unlink(missing_ok=True)
 

@@ -74,11 +74,16 @@ class HeadFiles:
         draft.replace(self.state)
 
     def instance(self) -> str:
-        """Return the word, made once, that tells this data directory's jobs from others' on the same Ray."""
+        """Return the word, made once, that tells this directory's jobs from others' on the same Ray."""
         file = self.folder / "instance"
         if not file.exists():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file.write_text(secrets.token_hex(8))
+            draft = self.folder / f".instance.{secrets.token_hex(8)}"
+            draft.write_text(secrets.token_hex(8))
+            # Where several servers share the directory, the first one's is everybody's.
+            with suppress(FileExistsError):
+                os.link(draft, file)
+            draft.unlink()
         return file.read_text()
 
     def log_tail(self) -> str:

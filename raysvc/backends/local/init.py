@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--id", help="a word to find this process by")
     parser.add_argument("--detach", type=Path, metavar="LOG", help="go to the background, and write what is said there")
+    parser.add_argument("--follow", action="store_true", help="end with the process that starts this one")
     parser.add_argument("--user", help="run the command as this user")
     parser.add_argument("--expose", type=Path, action="append", default=[], help="make reachable for that user")
     parser.add_argument("command", nargs="+")
@@ -47,6 +48,8 @@ def main(arguments: list[str]) -> int:
         expose(options.expose, user)
     if log is not None:
         detach(log)
+    if options.follow:
+        follow()
     if LINUX:
         call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signals = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGALRM}
@@ -114,6 +117,16 @@ def detach(log: int) -> None:
         os.dup2(source, target)
     os.close(nothing)
     os.close(log)
+
+
+def follow() -> None:
+    """Have SIGTERM when the parent dies, in a session of our own: what kills its group leaves us to end all below."""
+    parent = os.getppid()
+    os.setsid()
+    if LINUX:
+        call("prctl", PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(EXEC_FAILED)
 
 
 def become(user: pwd.struct_passwd | None, command: list[str]) -> NoReturn:

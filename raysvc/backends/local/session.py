@@ -187,7 +187,7 @@ class GivenAddress:
     def __init__(self, config: LocalConfig, url: str) -> None:
         self._config = config
         self._url = url
-        self.area = Area((config.data_dir / "work").resolve())
+        self.area = Area(((config.shared_dir or config.data_dir) / "work").resolve())
         self.warnings = (_IN_PLAIN_TEXT,)
 
     async def prepare(self) -> None:

@@ -7,7 +7,6 @@ gets on the cluster), `${payload:NAME}` (the same for a program that ships with 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from raysvc.domain.job import ArchiveCode, ImageCode, Job, JobRef, PayloadCode
@@ -26,16 +25,17 @@ _JOB_NAME = "job_name"
 class Place:
     """What only the backend knows of where an attempt runs: its folders, and whose server sends it."""
 
-    checkpoint: Path
-    output: Path
+    checkpoint: str
+    output: str
     instance: str
 
 
 def current_ref(job: Job) -> JobRef:
     """Return the ref of the job's current attempt; raises Invalid where it has none yet."""
-    if job.ref is None:
+    ref = job.ref
+    if ref is None:
         raise Invalid(f"Job {job.id} has no attempt yet.", field="attempt")
-    return job.ref
+    return ref
 
 
 def render(job: Job, place: Place) -> Rendered:
@@ -88,11 +88,15 @@ def map_texts(value: Any, change: Callable[[str], str]) -> Any:
 
 def texts(value: Any) -> Iterator[str]:
     """Yield every text in a JSON value, but not a map's keys."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from texts(item)
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            left.extend(reversed(value.values()))
+        elif isinstance(value, list):
+            left.extend(reversed(value))
 
 
 def _packages(runtime_env: Any) -> Iterator[re.Match[str]]:
@@ -117,8 +121,8 @@ def _runtime_env(job: Job, place: Place) -> dict[str, Any]:
         "RAYSVC_JOB_ID": job.id,
         "RAYSVC_PROJECT": job.project,
         "RAYSVC_ATTEMPT": str(job.attempt),
-        "RAYSVC_CHECKPOINT_DIR": str(place.checkpoint),
-        "RAYSVC_OUTPUT_DIR": str(place.output),
+        "RAYSVC_CHECKPOINT_DIR": place.checkpoint,
+        "RAYSVC_OUTPUT_DIR": place.output,
     }
     return env
 

@@ -35,6 +35,8 @@ _CAUSE: Mapping[str, ReasonCode] = {
     "JOB_ENTRYPOINT_COMMAND_START_ERROR": _C.DRIVER_LOST,
     "JOB_ENTRYPOINT_COMMAND_ERROR": _C.ENTRYPOINT_FAILED,
 }
+# Ray cuts the log lines that it quotes at 20,000 characters, and puts some words of its own before them.
+_MOST_TEXT = 24_000
 # What a shell exits with for a command that is not there, or that it may not run (POSIX, Shell & Utilities 2.8.2).
 _NOT_FOUND = frozenset({126, 127})
 # Ray's text for a START_FAILURE that the submission itself caused, and the exception it quotes.
@@ -49,7 +51,7 @@ def observation(record: Mapping[str, Any]) -> Observation:
     """Return what a job's record (JobDetails of Ray's API) says; UNKNOWN for one that makes no sense."""
     seen = _SEEN.get(str(record.get("status")), Seen.UNKNOWN)
     exit_code = record.get("driver_exit_code")
-    message = str(record.get("message") or "")
+    message = _text(record.get("message"))
     cause = None
     if seen is Seen.FAILED:
         cause, message = _failure(str(record.get("error_type")), exit_code, message)
@@ -90,6 +92,11 @@ def _killer(exit_code: int) -> str | None:
         return None
     hint = " (often the kernel, when memory is short)" if number == signal.SIGKILL else ""
     return f"The driver was ended by {name}{hint}"
+
+
+def _text(said: object) -> str:
+    """Return what a record says, as far as every database keeps it: valid Unicode without NUL, of Ray's own length."""
+    return str(said or "")[:_MOST_TEXT].encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _instant(milliseconds: object) -> datetime | None:

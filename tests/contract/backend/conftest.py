@@ -1,6 +1,7 @@
-"""The labs: one on the fake, one on a real Ray that all tests of this folder share."""
+"""The labs: one on the fake, and by kind of driver two on a real Ray that all tests of this folder share."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,21 @@ async def local(local_dir: Path) -> AsyncIterator[Lab]:
             yield lab
 
 
-@pytest.fixture(params=["fake", pytest.param("local", marks=pytest.mark.ray)])
+@pytest.fixture
+def warm(local: Lab) -> Lab:
+    """Return the local lab whose jobs run under warm drivers."""
+    return replace(local, driver="warm")
+
+
+@pytest.fixture(params=["local", "warm"])
+def either(request: pytest.FixtureRequest) -> Lab:
+    """Return the local lab by either kind of driver: what a job sees must be the same."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Lab)
+    return found
+
+
+@pytest.fixture(params=["fake", *(pytest.param(name, marks=pytest.mark.ray) for name in ("local", "warm"))])
 def lab(request: pytest.FixtureRequest) -> Lab:
     found = request.getfixturevalue(request.param)
     assert isinstance(found, Lab)

@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -56,22 +57,24 @@ class MemoryMaterials:
             yield content[start : start + (1 << 20)]
 
 
+@dataclass(frozen=True)
 class Lab:
-    """A backend under test. `tick` lets that much time pass, whichever clock the backend goes by."""
+    """A backend under test. `tick` lets that much time pass, whichever clock the backend goes by.
 
-    def __init__(
-        self, backend: Backend, clock: Clock, materials: MemoryMaterials, tick: Callable[[float], Awaitable[None]]
-    ) -> None:
-        self.backend = backend
-        self.clock = clock
-        self.materials = materials
-        self.tick = tick
+    `driver` is what its jobs ask for where a test says nothing.
+    """
+
+    backend: Backend
+    clock: Clock
+    materials: MemoryMaterials
+    tick: Callable[[float], Awaitable[None]]
+    driver: str = "ray"
 
     def job(self, entrypoint: str, *, project: str = "default", attempt: int = 1, **spec: object) -> Job:
         """Return a new job, about to make that attempt."""
         number = next(_numbers)
         made, _ = submit(
-            JobSpec.model_validate({"entrypoint": entrypoint, **spec}),
+            JobSpec.model_validate({"entrypoint": entrypoint, "driver": self.driver, **spec}),
             job_id=f"raysubmit_{number}",
             uid=make_uid(int(time.time() * 1000), number),
             project=project,

@@ -14,6 +14,9 @@ from tests.contract.backend.lab import Lab, ref_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+# A working directory that cannot be made, by driver; where none stands here, an upload that is no archive.
+BROKEN = {"ray": "file:///no/such/place.zip"}
+
 
 async def test_a_job_runs_to_its_end_and_says_how(lab: Lab) -> None:
     seen = await lab.run(lab.job("echo hello"))
@@ -59,7 +62,9 @@ async def test_a_failure_carries_its_exit_code_and_cause(
 
 
 async def test_a_runtime_environment_that_cannot_be_built_is_named_as_the_cause(lab: Lab) -> None:
-    seen = await lab.run(lab.job("true", runtime_env={"working_dir": "file:///no/such/place.zip"}))
+    lab.materials.packages["default", "_ray_pkg_ffffffffffffffff.zip"] = b"no archive"
+    uploaded = "gcs://_ray_pkg_ffffffffffffffff.zip"
+    seen = await lab.run(lab.job("true", runtime_env={"working_dir": BROKEN.get(lab.driver, uploaded)}))
     assert (seen.seen, seen.cause, seen.exit_code) == (Seen.FAILED, ReasonCode.RUNTIME_ENV_FAILED, None)
 
 

@@ -23,9 +23,9 @@ AS_ROOT = os.geteuid() == 0
 SECRET = "pa$$ ${HOME} 'q' \"d\" `id` é\nsecond line"
 
 
-async def output(local: Lab, job: Job) -> str:
-    await local.run(job)
-    return (await local.log(ref_of(job))).decode()
+async def output(lab: Lab, job: Job) -> str:
+    await lab.run(job)
+    return (await lab.log(ref_of(job))).decode()
 
 
 def archive(files: dict[str, str]) -> bytes:
@@ -39,22 +39,22 @@ def archive(files: dict[str, str]) -> bytes:
 # --- ends
 
 
-async def test_stop_lets_a_driver_clean_up(local: Lab) -> None:
-    job = local.job("trap 'echo cleaned up; exit 0' TERM; echo ready; while :; do sleep 0.1; done")
-    await local.backend.jobs.apply(job)
+async def test_stop_lets_a_driver_clean_up(either: Lab) -> None:
+    job = either.job("trap 'echo cleaned up; exit 0' TERM; echo ready; while :; do sleep 0.1; done")
+    await either.backend.jobs.apply(job)
 
     async def began() -> bytes | None:
-        log = await local.log(ref_of(job))
+        log = await either.log(ref_of(job))
         return log if b"\nready\n" in log else None
 
-    await local.until(began)
-    await local.backend.jobs.stop(ref_of(job))
-    assert (await local.ended(ref_of(job), 10)).seen is Seen.STOPPED
-    assert b"cleaned up\n" in await local.log(ref_of(job))
+    await either.until(began)
+    await either.backend.jobs.stop(ref_of(job))
+    assert (await either.ended(ref_of(job), 10)).seen is Seen.STOPPED
+    assert b"cleaned up\n" in await either.log(ref_of(job))
 
 
-async def test_a_driver_that_is_killed_says_by_what(local: Lab) -> None:
-    seen = await local.run(local.job("kill -9 $$"))
+async def test_a_driver_that_is_killed_says_by_what(either: Lab) -> None:
+    seen = await either.run(either.job("kill -9 $$"))
     assert (seen.seen, seen.cause, seen.exit_code) == (Seen.FAILED, ReasonCode.ENTRYPOINT_FAILED, -signal.SIGKILL)
     assert "ended by SIGKILL" in seen.message
 
@@ -89,16 +89,16 @@ async def test_what_ray_refuses_at_once_is_invalid_with_its_own_words(local: Lab
 # --- logs
 
 
-async def test_logs_are_the_bytes_that_the_driver_wrote(local: Lab) -> None:
+async def test_logs_are_the_bytes_that_the_driver_wrote(either: Lab) -> None:
     written = "é" * 3 + "\r50 %\r100 %\n" + "x" * 20_000 + "\n" + "日本語\n"
     program = f"import sys; sys.stdout.buffer.write({written!r}.encode() + bytes([255, 10]))"
-    job = local.job(_python(program))
-    await local.run(job)
-    log = await local.log(ref_of(job))
+    job = either.job(_python(program))
+    await either.run(job)
+    log = await either.log(ref_of(job))
     at = log.index(written.encode() + b"\xff\n")
     # An offset in the middle of a character is an offset like any other.
-    assert await local.log(ref_of(job), at + 1) == log[at + 1 :]
-    assert await local.log(ref_of(job), at + 1, follow=True) == log[at + 1 :]
+    assert await either.log(ref_of(job), at + 1) == log[at + 1 :]
+    assert await either.log(ref_of(job), at + 1, follow=True) == log[at + 1 :]
 
 
 async def test_logs_that_follow_do_not_lag(local: Lab) -> None:
@@ -116,23 +116,23 @@ async def test_logs_that_follow_do_not_lag(local: Lab) -> None:
 # --- packages
 
 
-async def test_code_in_a_package_is_where_the_job_starts(local: Lab) -> None:
-    local.materials.packages["default", "_ray_pkg_aaaaaaaaaaaaaaaa.zip"] = archive(
+async def test_code_in_a_package_is_where_the_job_starts(either: Lab) -> None:
+    either.materials.packages["default", "_ray_pkg_aaaaaaaaaaaaaaaa.zip"] = archive(
         {"main.py": "import lib; lib.hello()", "lib.py": "def hello(): print('from the package')"}
     )
-    job = local.job("python main.py", runtime_env={"working_dir": "gcs://_ray_pkg_aaaaaaaaaaaaaaaa.zip"})
-    assert "from the package\n" in await output(local, job)
+    job = either.job("python main.py", runtime_env={"working_dir": "gcs://_ray_pkg_aaaaaaaaaaaaaaaa.zip"})
+    assert "from the package\n" in await output(either, job)
 
 
-async def test_packages_of_one_name_are_kept_apart_by_project_and_by_contents(local: Lab) -> None:
+async def test_packages_of_one_name_are_kept_apart_by_project_and_by_contents(either: Lab) -> None:
     name = "_ray_pkg_bbbbbbbbbbbbbbbb.zip"
     code = {"kind": "archive", "uri": f"gcs://{name}"}
-    local.materials.packages["default", name] = archive({"main.py": "print('mine')"})
-    local.materials.packages["other", name] = archive({"main.py": "print('theirs')"})
-    assert "mine\n" in await output(local, local.job("python main.py", code=code))
-    assert "theirs\n" in await output(local, local.job("python main.py", code=code, project="other"))
-    local.materials.packages["default", name] = archive({"main.py": "print('mine, changed')"})
-    assert "mine, changed\n" in await output(local, local.job("python main.py", code=code))
+    either.materials.packages["default", name] = archive({"main.py": "print('mine')"})
+    either.materials.packages["other", name] = archive({"main.py": "print('theirs')"})
+    assert "mine\n" in await output(either, either.job("python main.py", code=code))
+    assert "theirs\n" in await output(either, either.job("python main.py", code=code, project="other"))
+    either.materials.packages["default", name] = archive({"main.py": "print('mine, changed')"})
+    assert "mine, changed\n" in await output(either, either.job("python main.py", code=code))
 
 
 async def test_a_package_over_rays_limit_arrives_with_the_same_layout(local: Lab) -> None:
@@ -174,8 +174,8 @@ async def test_tars_and_modules_over_the_limit_keep_their_layout_too(
 # --- secrets
 
 
-async def test_secrets_reach_driver_and_workers_and_nothing_that_ray_keeps(local: Lab, local_dir: Path) -> None:
-    local.materials.secrets["default", "PASSWORD"] = SECRET
+async def test_secrets_reach_driver_and_workers_and_nothing_that_ray_keeps(either: Lab, local_dir: Path) -> None:
+    either.materials.secrets["default", "PASSWORD"] = SECRET
     program = f"""
 import os, ray
 ray.init(logging_level="error")
@@ -185,8 +185,8 @@ print("driver", (os.environ["DIRECT"], os.environ["WITHIN"]) == wanted)
 print("worker", ray.get(read.remote()) == wanted)
 print("nested", ray.get(read.options(runtime_env={{"env_vars": {{"MORE": "1"}}}}).remote()) == wanted)
 """
-    local.materials.packages["default", "_ray_pkg_eeeeeeeeeeeeeeee.zip"] = archive({"main.py": program})
-    job = local.job(
+    either.materials.packages["default", "_ray_pkg_eeeeeeeeeeeeeeee.zip"] = archive({"main.py": program})
+    job = either.job(
         "python main.py",
         runtime_env={
             "working_dir": "gcs://_ray_pkg_eeeeeeeeeeeeeeee.zip",
@@ -194,8 +194,8 @@ print("nested", ray.get(read.options(runtime_env={{"env_vars": {{"MORE": "1"}}}}
         },
         secrets={"DIRECT": "PASSWORD"},
     )
-    assert "pa$$" not in json.dumps(local.backend.jobs.render(job).model_dump())
-    assert {"driver True", "worker True", "nested True"} <= set((await output(local, job)).splitlines())
+    assert "pa$$" not in json.dumps(either.backend.jobs.render(job).model_dump())
+    assert {"driver True", "worker True", "nested True"} <= set((await output(either, job)).splitlines())
     for file in (local_dir / "work" / "ray").rglob("logs/**/*"):
         assert not file.is_file() or b"second line" not in file.read_bytes(), file
     # Gone with the attempt's end, for its record may be kept for weeks.
@@ -205,19 +205,19 @@ print("nested", ray.get(read.options(runtime_env={{"env_vars": {{"MORE": "1"}}}}
 # --- what a job may not
 
 
-async def test_a_job_sees_nothing_of_the_servers_environment(local: Lab) -> None:
-    seen = await output(local, local.job("env"))
+async def test_a_job_sees_nothing_of_the_servers_environment(either: Lab) -> None:
+    seen = await output(either, either.job("env"))
     names = {line.partition("=")[0] for line in seen.splitlines() if "=" in line}
     assert {"PATH", "HOME", "LANG", "TMPDIR", "RAYSVC_JOB_ID"} <= names
     assert not names & {"RAYSVC_TOKEN", "RAYSVC_URL", "AWS_SECRET_ACCESS_KEY"}
 
 
-async def test_a_job_cannot_read_the_data_directory(local: Lab, local_dir: Path) -> None:
+async def test_a_job_cannot_read_the_data_directory(either: Lab, local_dir: Path) -> None:
     (local_dir / "admin-token").write_text("open sesame")
-    job = local.job(
+    job = either.job(
         f"id -u; cat {local_dir}/admin-token; cat {local_dir}/local/head.json; grep NoNewPrivs /proc/self/status"
     )
-    seen = await output(local, job)
+    seen = await output(either, job)
     assert "NoNewPrivs:\t1" in seen
     if AS_ROOT:
         assert "\n0\n" not in seen
@@ -225,16 +225,16 @@ async def test_a_job_cannot_read_the_data_directory(local: Lab, local_dir: Path)
         assert '"port"' not in seen
 
 
-async def test_artifacts_do_not_lead_out_of_the_folder(local: Lab) -> None:
-    job = local.job(
+async def test_artifacts_do_not_lead_out_of_the_folder(either: Lab) -> None:
+    job = either.job(
         "cd $RAYSVC_OUTPUT_DIR && mkdir -p a/b && echo in > a/b/file && ln -s /etc etc && ln -s /etc/passwd passwd"
         " && ln -s a/b/file link && mkfifo pipe && touch $(printf 'bad\\377name')"
     )
-    assert (await local.run(job)).seen is Seen.SUCCEEDED
-    assert [file.path for file in await local.backend.artifacts.list(job.uid)] == ["a/b/file"]
+    assert (await either.run(job)).seen is Seen.SUCCEEDED
+    assert [file.path for file in await either.backend.artifacts.list(job.uid)] == ["a/b/file"]
     for path in ("etc/passwd", "passwd", "link", "pipe", "a/../../output/a/b/file", "a/b"):
         with pytest.raises(NotFound):
-            await anext(aiter(local.backend.artifacts.read(job.uid, path)))
+            await anext(aiter(either.backend.artifacts.read(job.uid, path)))
 
 
 async def test_a_job_cannot_swap_its_folder_for_a_link(local: Lab) -> None:
@@ -245,15 +245,15 @@ async def test_a_job_cannot_swap_its_folder_for_a_link(local: Lab) -> None:
         await anext(aiter(local.backend.artifacts.read(job.uid, "passwd")))
 
 
-async def test_checkpoints_outlive_the_attempt(local: Lab) -> None:
-    first = local.job("echo step 7 >> $RAYSVC_CHECKPOINT_DIR/state; cat $RAYSVC_CHECKPOINT_DIR/state")
+async def test_checkpoints_outlive_the_attempt(either: Lab) -> None:
+    first = either.job("echo step 7 >> $RAYSVC_CHECKPOINT_DIR/state; cat $RAYSVC_CHECKPOINT_DIR/state")
     second = first.model_copy(update={"attempt": 2})
-    await local.run(first)
-    assert (await output(local, second)).count("\nstep 7") == 2
+    await either.run(first)
+    assert (await output(either, second)).count("\nstep 7") == 2
 
 
-async def test_jobs_run_in_a_private_home_with_the_servers_python(local: Lab, local_dir: Path) -> None:
-    seen = await output(local, local.job("pwd; echo $HOME; python -c 'import sys; print(sys.prefix)'"))
+async def test_jobs_run_in_a_private_home_with_the_servers_python(either: Lab, local_dir: Path) -> None:
+    seen = await output(either, either.job("pwd; echo $HOME; python -c 'import sys; print(sys.prefix)'"))
     assert seen.splitlines().count(str(local_dir / "work" / "home")) == 2
 
 

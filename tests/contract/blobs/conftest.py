@@ -5,9 +5,9 @@ import pytest
 from raysvc.blobs.directory import DirectoryBlobs
 from raysvc.ports import Blobs
 from raysvc.testing.blobs import MemoryBlobs
-from tests.small_disk import small_disk
+from tests.small_disk import failing_disk, small_disk
 
-__all__ = ["small_disk"]
+__all__ = ["failing_disk", "small_disk"]
 
 
 @pytest.fixture(params=["memory", "directory"])

@@ -18,6 +18,7 @@ from raysvc.blobs import directory
 from raysvc.blobs.directory import DirectoryBlobs
 from raysvc.errors import Conflict, DiskFull, RaysvcError, Unavailable
 from tests.contract.blobs.make import content, stream
+from tests.small_disk import FailingDisk
 
 ROOT = Path(__file__).parents[3]
 MIB = 1 << 20
@@ -61,6 +62,39 @@ async def test_a_disk_that_is_really_full(small_disk: Path) -> None:
     assert await content(blobs, "kept") == b"k" * MIB
     await blobs.delete("kept")
     assert await blobs.put("large", stream(*[b"x" * MIB] * 2)) == 2 * MIB
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_a_disk_that_turns_read_only_refuses_and_serves_what_it_has(failing_disk: FailingDisk) -> None:
+    blobs = DirectoryBlobs(failing_disk.path / "blobs")
+    await blobs.put("kept", stream(b"k" * MIB))
+    await blobs.append("log", b"l" * 10, at=0)
+    before = open_files()
+
+    async def cut_off() -> AsyncIterator[bytes]:
+        yield b"x" * MIB
+        failing_disk.fail()
+        yield b"x" * MIB
+
+    for call in (
+        lambda: blobs.put("half", cut_off()),
+        lambda: blobs.put("other", stream(b"x")),
+        lambda: blobs.put("kept", stream(b"x" * 2 * MIB)),
+        lambda: blobs.append("log", b"x", at=10),
+        lambda: blobs.delete("kept"),
+    ):
+        with pytest.raises(Unavailable, match="The disk refuses"):
+            await call()
+    assert await content(blobs, "kept") == b"k" * MIB
+    assert await content(blobs, "log") == b"l" * 10
+    assert open_files() == before
+    failing_disk.again()
+    blobs = DirectoryBlobs(failing_disk.path / "blobs")
+    assert files(failing_disk.path / "blobs") == ["kept", "log"]
+    assert await content(blobs, "kept") == b"k" * MIB
 
 
 async def test_a_file_that_may_not_grow_any_further(tmp_path: Path) -> None:

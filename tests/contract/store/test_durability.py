@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 from raysvc.domain.event import EventKind, fold
 from raysvc.domain.job import Job, JobPhase
 from raysvc.domain.query import JobQuery
-from raysvc.errors import DiskFull, Invalid, NotFound, RaysvcError, Unavailable
+from raysvc.errors import Damaged, DiskFull, Invalid, NotFound, RaysvcError, Unavailable
 from raysvc.store import SqlStore
 from raysvc.testing.clock import FakeClock
 from tests.contract.store.database import execute
@@ -274,10 +274,10 @@ async def test_a_damaged_file_is_unavailable_and_says_so(tmp_path: Path) -> None
         damaged.seek(4096)
         damaged.write(b"\xff" * (file.stat().st_size - 4096))
     store = SqlStore(f"sqlite:///{file}", FakeClock())
-    with pytest.raises(Unavailable, match=r"damaged.*backup"):
+    with pytest.raises(Damaged, match=r"damaged.*backup"):
         await store.open()
     file.write_bytes(b"This is not a database. " * 1000)
-    with pytest.raises(Unavailable, match="not an SQLite database"):
+    with pytest.raises(Damaged, match="not a database"):
         await SqlStore(f"sqlite:///{file}", FakeClock()).open()
 
 

@@ -11,6 +11,7 @@ from raysvc.domain.job import JobPhase
 from raysvc.domain.query import JobQuery
 from raysvc.errors import Invalid
 from raysvc.ports import Store
+from raysvc.store import SqlStore
 from tests.contract.store.make import added, moved, saved, seconds
 
 P = JobPhase
@@ -189,3 +190,38 @@ async def test_any_filters_together_find_what_each_would_leave(
             ]
             assert await all_names(store, limit=4, **filters, **bounds) == expected, query
             assert await names(store, limit=1000, **filters, **bounds) == expected, query
+
+
+async def test_filters_that_rarely_meet_make_short_pages_that_go_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page looks at so many jobs at most; what it has not found by then is on the next ones."""
+    for name in ("_FEW", "_FEW_APART"):
+        monkeypatch.setattr(f"raysvc.store.job_find.{name}", 0)
+    for name in ("_MOST", "_MOST_SOUGHT", "_MOST_APART"):
+        monkeypatch.setattr(f"raysvc.store.job_find.{name}", 7 * 3)
+    for number in range(60):
+        rare = number in {5, 30, 31, 59}
+        await added(store, name=f"{'rare' if rare else 'usual'}-{number}", labels={"a": "b"} if number % 2 else {})
+    for few in ({}, {"projects": ("default",)}, {"owner": "ann"}, {"phases": (P.QUEUED, P.FAILED)}):
+        for limit in (1, 2, 100):
+            names, pages = await all_short(store, name_prefix="rare", limit=limit, **few)
+            assert names == ["rare-59", "rare-31", "rare-30", "rare-5"]
+            if store_is_sql(store):
+                assert 60 / (7 * 3) < pages < 60
+    labelled, _ = await all_short(store, label=("a", "b"), name_prefix="rare", owner="ann")
+    assert labelled == ["rare-59", "rare-31", "rare-5"]
+
+
+async def all_short(store: Store, **query: Any) -> tuple[list[str], int]:
+    """Return the names of every page, short ones and empty ones too, and how many pages there were."""
+    page, pages = await store.jobs.find(JobQuery(**query)), 1
+    found = [job.name for job in page.items]
+    while page.next_cursor is not None:
+        page, pages = await store.jobs.find(JobQuery(**query, cursor=page.next_cursor)), pages + 1
+        found += [job.name for job in page.items]
+    return found, pages
+
+
+def store_is_sql(store: Store) -> bool:
+    return isinstance(store, SqlStore)

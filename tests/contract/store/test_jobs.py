@@ -15,7 +15,7 @@ from tests.contract.store.make import added, moved, new, saved, seconds
 
 FULL: dict[str, Any] = {
     "name": "train ✓",
-    "runtime_env": {"env_vars": {"TEXT": "a\x00b 'quoted' \\ ✓"}, "pip": ["torch"], "n": 1.5, "none": None},
+    "runtime_env": {"env_vars": {"TEXT": "a\tb 'quoted' \\ ✓"}, "pip": ["torch"], "n": 1.5, "none": None},
     "metadata": {"k": "v"},
     "resources": Resources(cpus=0.5, gpus=1, memory=1 << 34, custom={"TPU": 2}),
     "shape": Shape(workers=(WorkerGroup(scale=Scale(want=2, max=4), resources=Resources(cpus=3)),)),
@@ -141,15 +141,25 @@ async def test_due_jobs_come_longest_overdue_first(store: Store) -> None:
     for name, at in times.items():
         await saved(store, await added(store, name=name), due_at=seconds(at))
     await added(store, name="never")
-    assert [job.name for job in await store.jobs.due(seconds(300), 10)] == ["late", "later", "now"]
-    assert [job.name for job in await store.jobs.due(seconds(300), 2)] == ["late", "later"]
+    rows = await store.jobs.due(seconds(300))
+    assert [(row.due_at, row.version, row.phase) for row in rows] == [
+        (seconds(at), 2, JobPhase.QUEUED) for at in (100, 200, 300)
+    ]
+    assert [job.name for job in await store.jobs.get_many([row.uid for row in rows])] == ["late", "later", "now"]
+
+
+async def test_many_jobs_come_in_the_order_asked_for_and_those_that_are_gone_are_left_out(store: Store) -> None:
+    jobs = [await added(store) for _ in range(3)]
+    uids = [jobs[2].uid, "0" * 16, jobs[0].uid, jobs[2].uid]
+    assert await store.jobs.get_many(uids) == [jobs[2], jobs[0], jobs[2]]
+    assert await store.jobs.get_many([]) == []
 
 
 async def test_a_job_is_due_until_it_is_looked_at(store: Store) -> None:
     job = await saved(store, await added(store), due_at=seconds(1))
-    assert await store.jobs.due(seconds(2), 10) == [job]
+    assert [row.uid for row in await store.jobs.due(seconds(2))] == [job.uid]
     await saved(store, job, due_at=None)
-    assert await store.jobs.due(seconds(2), 10) == []
+    assert await store.jobs.due(seconds(2)) == []
 
 
 async def test_a_job_may_be_due_from_birth(store: Store) -> None:
@@ -158,7 +168,7 @@ async def test_a_job_may_be_due_from_birth(store: Store) -> None:
         EventKind.SUBMITTED, job.created_at, actor="t", due_at=seconds(5)
     )
     await store.jobs.add(job, [event])
-    assert await store.jobs.due(seconds(5), 10) == [job]
+    assert [row.uid for row in await store.jobs.due(seconds(5))] == [job.uid]
 
 
 async def test_waiting_gives_the_first_of_each_queue_by_priority_then_age(store: Store) -> None:
@@ -282,3 +292,10 @@ async def test_times_are_exact_to_the_microsecond(store: Store) -> None:
     assert (await store.jobs.find(JobQuery(created_after=at + timedelta(microseconds=1)))).items == ()
     [row] = await store.jobs.waiting(1)
     assert row.created_at == at
+
+
+async def test_queued_jobs_are_counted_only_as_far_as_asked(store: Store) -> None:
+    for project in ("a", "a", "a", "b"):
+        await added(store, project=project)
+    counts = [await store.jobs.count_queued("a", most) for most in (0, 1, 2, 3, 4, None)]
+    assert counts == [0, 1, 2, 3, 3, 3]

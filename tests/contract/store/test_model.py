@@ -15,7 +15,7 @@ from raysvc.domain.model import make_uid
 from raysvc.domain.query import JobQuery, Page
 from raysvc.domain.reason import ReasonCode, reason
 from raysvc.errors import RaysvcError
-from raysvc.ports import Store
+from raysvc.ports import Lease, Store
 from raysvc.store import SqlStore
 from raysvc.testing.clock import FakeClock
 from raysvc.testing.store import MemoryStore
@@ -71,6 +71,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner = runner
         self.model = MemoryStore()
         self.jobs: list[Job] = []
+        self.leases: list[Lease] = []
         self.number = 0
         self.runner.run(self.model.open())
 
@@ -158,9 +159,13 @@ class StoreMachine(RuleBasedStateMachine):
     def get(self, id_: str, project: str) -> None:
         self.both(lambda store: store.jobs.get(project, id_))
 
-    @rule(now=MOMENTS, limit=st.integers(1, 4))
-    def due(self, now: datetime, limit: int) -> None:
-        self.both(lambda store: store.jobs.due(now, limit))
+    @rule(now=MOMENTS)
+    def due(self, now: datetime) -> None:
+        async def rows_and_jobs(store: Store) -> object:
+            rows = await store.jobs.due(now)
+            return rows, await store.jobs.get_many([row.uid for row in rows])
+
+        self.both(rows_and_jobs)
 
     @rule(per_queue=st.integers(0, 3))
     def schedule(self, per_queue: int) -> None:
@@ -185,11 +190,31 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.both(removed)
 
+    @rule(project=PROJECTS)
+    def find_packages(self, project: str) -> None:
+        self.both(lambda store: store.packages.find(project))
+
     @rule(holder=OWNERS, at=MOMENTS, ttl_s=st.integers(1, 4), release=st.booleans())
     def lease(self, holder: str, at: datetime, ttl_s: int, *, release: bool) -> None:
         held = self.both(lambda store: store.leases.acquire("l", holder, now=at, ttl_s=ttl_s))
-        if release and held is not None:
-            self.both(lambda store: store.leases.release(held))
+        self.both(lambda store: store.leases.get("l"))
+        if held is not None:
+            self.leases.append(held)
+            if release:
+                self.both(lambda store: store.leases.release(held))
+
+    @rule(number=st.integers(0, 99), which=st.integers(0, 99), fields=FIELDS)
+    def change_under_a_lease(self, number: int, which: int, fields: dict[str, Any]) -> None:
+        """A lease of any time: what was saved under one that is somebody else's by now must not be kept."""
+        job = self.pick(number)
+        if job is None or not self.leases:
+            return
+        fence = self.leases[which % len(self.leases)]
+        changed, event = job.change(EventKind.REASON, job.updated_at + timedelta(seconds=1), actor="t", **fields)
+        if self.both(lambda store: store.jobs.save(changed, [event], fence=fence)) is None:
+            self.jobs[self.jobs.index(job)] = changed
+            latest = self.both(lambda store: store.leases.get("l"))
+            assert (latest.holder, latest.token) == (fence.holder, fence.token)
 
     @invariant()
     def every_record_is_the_fold_of_its_events(self) -> None:

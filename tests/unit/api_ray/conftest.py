@@ -1,14 +1,21 @@
 """What the tests of Ray's API share."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import httpx
 import pytest
+import uvloop
 
 from raysvc.api.cluster.upstream import Upstream
 from tests.unit.api_ray.cluster import Ray
 from tests.unit.api_ray.world import World
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run these tests on the loop that `raysvc up` runs on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -219,3 +219,25 @@ async def test_streams_let_go_of_the_cluster(browser: httpx.AsyncClient, world: 
         await browser.get(HOME + path, headers=bearer)
         await browser.head(HOME + path, headers=bearer)
     assert ray.open == 0
+
+
+@pytest.mark.parametrize("host", ["evil.example:8501", "dash.evil.example", "evil.example@dash:8501", ""])
+async def test_a_rebound_name_gets_nothing(browser: httpx.AsyncClient, world: World, host: str) -> None:
+    for path in (HOME, "/", "/clusters/local", f"{HOME}static/js/main.js"):
+        reply = await browser.get(path, headers={**await world.bearer(), "Host": host})
+        assert (reply.status_code, reply.headers["content-type"]) == (421, "text/plain; charset=utf-8"), path
+
+
+async def test_a_query_that_no_url_can_hold_is_refused(browser: httpx.AsyncClient, world: World, ray: Ray) -> None:
+    ray.json["/api/v0/tasks"] = {}
+    reply = await browser.get(f"{HOME}api/v0/tasks?filter={'x' * 65_500}", headers=await world.bearer())
+    assert reply.status_code == 400
+
+
+async def test_a_header_that_is_not_ascii_is_passed_on_as_it_is(
+    browser: httpx.AsyncClient, world: World, ray: Ray
+) -> None:
+    bearer = {name.encode(): value.encode() for name, value in (await world.bearer()).items()}
+    reply = await browser.get(HOME, headers={**bearer, b"user-agent": "Café/1".encode("latin-1")})
+    assert reply.status_code == 200
+    assert (b"user-agent", "Café/1".encode("latin-1")) in [(n.lower(), v) for n, v in ray.last.headers.raw]

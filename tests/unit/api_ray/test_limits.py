@@ -10,14 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from raysvc.api import server as server_module
+from raysvc.api import connection
+from raysvc.api.connection import MAX_HEADER_BYTES
 from raysvc.api.plain import Stream
-from raysvc.api.server import MAX_HEADER_BYTES
 from tests.unit.api_ray.serving import DEADLINE_S, echo, served, text_of
 
 
 async def test_headers_that_do_not_end_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "HEADER_S", 0.2)
+    monkeypatch.setattr(connection, "HEADER_S", 0.2)
     async with served(Starlette(routes=[Route("/", echo, methods=["POST"])])) as here:
         silent, _ = await here.connect()
         assert await asyncio.wait_for(silent.read(), DEADLINE_S) == b""
@@ -35,7 +35,7 @@ async def test_headers_that_do_not_end_are_not_waited_for(monkeypatch: pytest.Mo
 
 
 async def test_a_second_request_on_a_connection_has_its_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "HEADER_S", 0.2)
+    monkeypatch.setattr(connection, "HEADER_S", 0.2)
     async with served(Starlette(routes=[Route("/", echo, methods=["POST"])])) as here:
         reader, writer = await here.connect()
         whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na"
@@ -51,7 +51,8 @@ async def test_a_second_request_on_a_connection_has_its_own_deadline(monkeypatch
 
 
 async def test_a_body_that_stands_still_is_given_up_and_a_slow_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "BODY_S", 0.3)
+    monkeypatch.setattr(connection, "BODY_S", 0.3)
+    monkeypatch.setattr(connection, "LEAST_BYTES_PER_S", 3)
     async with served(Starlette(routes=[Route("/", echo, methods=["POST"])])) as here:
         head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n"
         reader, writer = await here.connect()
@@ -63,6 +64,37 @@ async def test_a_body_that_stands_still_is_given_up_and_a_slow_one_is_not(monkey
         reader, writer = await here.connect()
         writer.write(head + b"aaa")
         assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
+
+
+async def test_a_body_that_comes_a_byte_at_a_time_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "BODY_S", 0.2)
+    async with served(Starlette(routes=[Route("/", echo, methods=["POST"])])) as here:
+        reader, writer = await here.connect()
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"a")
+                await asyncio.sleep(0.01)
+
+        dripping = asyncio.create_task(drip())
+        assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
+        dripping.cancel()
+
+
+async def test_too_many_connections_cost_the_place_of_who_owes_a_request_the_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("raysvc.api.room.most_connections", lambda: 5)
+    async with served(Starlette(routes=[Route("/", text_of("main"))])) as here, httpx.AsyncClient() as client:
+        silent = [await here.connect() for _ in range(12)]
+        assert (await client.get(here.listeners.url)).text == "main"
+        gone = [await asyncio.wait_for(reader.read(), DEADLINE_S) for reader, _ in silent[:7]]
+        assert gone == [b""] * 7, "the first to come are the first to go"
+        assert (await client.get(here.listeners.url)).text == "main"
+        _, writer = silent[-1]
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await silent[-1][0].readline()).startswith(b"HTTP/1.1 200"), "the last still has its place"
 
 
 async def test_a_reader_that_goes_ends_what_is_streamed_to_it() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -27,6 +28,10 @@ from raysvc.api import server as server_module
 from raysvc.api.server import Listeners, Tls
 from raysvc.errors import Conflict, Invalid
 from tests.unit.api_ray.serving import DEADLINE_S, served, text_of
+
+
+async def test_these_run_on_the_loop_that_ships() -> None:
+    assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
 
 
 async def test_port_0_takes_free_ports_and_both_apps_answer_when_ready() -> None:

@@ -23,6 +23,7 @@ from raysvc.domain.admission import Admission, Deny, Verdict, Warn
 from raysvc.domain.job import TERMINAL, Job, JobPhase, JobRef
 from raysvc.domain.project import Role
 from raysvc.domain.reason import ReasonCode, reason
+from raysvc.ports import Store
 from raysvc.testing.backend import FakeBackend
 from raysvc.testing.clock import FakeClock
 from raysvc.testing.store import MemoryStore
@@ -32,21 +33,21 @@ P = JobPhase
 
 
 class House:
-    """A policy that says what the labels of a job ask it to say."""
+    """A policy that says what the labels of a job ask it to say, with a line end for each `⏎`."""
 
     name = "house"
 
     async def review(self, admission: Admission) -> Sequence[Verdict]:
-        labels = admission.spec.labels
+        labels = {key: text.replace("⏎", "\n") for key, text in admission.spec.labels.items()}
         if "deny" in labels:
             return [Deny(rule="no-fun", message=labels["deny"])]
         return [Warn(rule="slow", message=labels["warn"])] if "warn" in labels else []
 
 
 class World:
-    def __init__(self, folder: Path, upstream: Upstream | None = None) -> None:
+    def __init__(self, folder: Path, upstream: Upstream | None = None, store: Store | None = None) -> None:
         self.clock = FakeClock()
-        self.store = MemoryStore()
+        self.store: Store = store or MemoryStore()
         self.blobs = DirectoryBlobs(folder / "blobs")
         spool = folder / "spool"
         spool.mkdir()

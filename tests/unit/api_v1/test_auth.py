@@ -129,3 +129,20 @@ def test_a_session_that_was_touched_opens_nothing() -> None:
         with pytest.raises(Unauthenticated):
             sessions.token_hash(forged)
     assert "raysvc_secret" not in cookie
+
+
+def test_only_a_session_of_ours_is_remembered_as_ended() -> None:
+    sessions = Sessions(b"one", FakeClock())
+    for forged in ("", "x", "a.b.c.d", Sessions(b"two", FakeClock()).begin("raysvc_secret")):
+        sessions.end(forged)
+    assert not sessions._ended, "or anybody could fill the memory with what they made up"  # noqa: SLF001
+    cookie = sessions.begin("raysvc_secret")
+    sessions.end(cookie)
+    sessions.end(cookie)
+    assert len(sessions._ended) == 1  # noqa: SLF001
+
+
+async def test_a_form_that_is_not_ours_is_a_login_that_failed(world: World) -> None:
+    form = {f"field{number}": "x" for number in range(20)}
+    reply = await world.call("POST", "/login", as_={}, data=form)
+    assert reply.status_code == 401

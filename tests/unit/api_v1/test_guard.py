@@ -49,6 +49,17 @@ def test_our_own_names_and_addresses_are_answered(host: str) -> None:
         "user@evil.example",
         "127.0.0.1@evil.example",
         "evil.example#localhost",
+        "evil.example@127.0.0.1",
+        "user:word@localhost",
+        "127.0.0.1/evil",
+        "127.0.0.1, evil.example",
+        "127.0.0.1:999999",
+        "127.0.0.1:",
+        "127.0.0.1 ",
+        "localhost\\evil.example",
+        "[::1]evil.example",
+        "[evil.example]",
+        "löcalhost",
     ],
 )
 def test_other_names_are_not(host: str) -> None:
@@ -159,3 +170,19 @@ async def test_a_nul_in_the_url_is_refused(world: World) -> None:
     for path in ("/v1/jobs?name_prefix=a%00b", "/v1/jobs/a%00b", "/v1/secrets/A%00"):
         reply = await world.call("GET", path)
         assert (reply.status_code, reply.json()["field"]) == (400, "url"), path
+
+
+@pytest.mark.parametrize(
+    "name", ["Host", "Authorization", "X-Ray-Authorization", "X-Raysvc-Project", "Idempotency-Key"]
+)
+async def test_two_of_a_header_that_is_said_once_are_refused(world: World, name: str) -> None:
+    headers = [*(await world.headers()).items(), (name, "127.0.0.1:8500"), (name, "127.0.0.1:8500")]
+    reply = await world.call("GET", "/v1/whoami", as_={}, headers=headers)
+    assert (reply.status_code, reply.json()["field"]) == (400, name.lower())
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "identity", "chunked, chunked"])
+async def test_a_body_in_a_coding_that_we_do_not_undo_is_refused(world: World, coding: str) -> None:
+    headers = {"Transfer-Encoding": coding, "Content-Type": "application/json"}
+    reply = await world.call("POST", "/v1/jobs", headers=headers, content=b'{"spec": {"entrypoint": "x"}}')
+    assert (reply.status_code, reply.json()["field"]) == (400, "transfer-encoding")

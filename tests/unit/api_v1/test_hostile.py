@@ -1,10 +1,12 @@
 """Bad input: each a clear error, nothing half done."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from raysvc.domain.admission import Admission, Amend, Verdict
 from tests.unit.api_v1.world import World
 
 OK = {"entrypoint": "true"}
@@ -142,3 +144,25 @@ async def test_a_wrong_token_is_refused(world: World, body: dict[str, str]) -> N
 async def test_a_year_that_no_calendar_has_is_refused(world: World) -> None:
     body = {"role": "viewer", "owner": "x", "expires_at": "0001-01-01T00:00:00+14:00"}
     assert (await world.call("POST", "/v1/tokens", json=body)).status_code == 400
+
+
+async def test_of_very_many_wrong_fields_the_first_are_named(world: World) -> None:
+    spec = {**OK, **{f"field{number}": 1 for number in range(5000)}}
+    problem = (await world.call("POST", "/v1/jobs", json={"spec": spec})).json()
+    assert len(problem["errors"]) == 20
+    assert problem["detail"].endswith("and many more.")
+    query = "&".join(f"q{number}=1" for number in range(5000))
+    assert len((await world.call("GET", f"/v1/version?{query}")).json()["errors"]) == 20
+
+
+async def test_a_policys_amendment_is_held_to_the_same_as_a_users_text(world: World) -> None:
+    class Meddler:
+        name = "meddler"
+
+        async def review(self, _admission: Admission) -> Sequence[Verdict]:
+            return [Amend(rule="stamp", message="sets a label", changes={"labels.team": "a\nb"})]
+
+    world.platform.intake._policies = (Meddler(),)  # noqa: SLF001 as if it were loaded
+    reply = await world.call("POST", "/v1/jobs", json={"spec": OK})
+    assert (reply.status_code, reply.json()["rule"]) == (400, "meddler/stamp")
+    assert "Policy meddler, rule stamp: labels holds the character U+000A" in reply.json()["detail"]

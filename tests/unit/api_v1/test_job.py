@@ -13,7 +13,8 @@ P = JobPhase
 
 async def test_a_queued_job_has_its_live_reason_and_its_place(world: World) -> None:
     await world.store.flags.put("admission_paused", "maintenance")
-    first, second = await world.submit(), await world.submit()
+    # Of one instant by this clock, so that their uids say which of them is first.
+    first, second = sorted([await world.submit(), await world.submit()], key=lambda job: job.uid)
     reply = (await world.call("GET", f"/v1/jobs/{second.id}")).json()
     assert reply["reason"]["code"] == "ADMISSION_PAUSED"
     assert "maintenance" in reply["reason"]["message"]

@@ -16,6 +16,7 @@ from raysvc.control.intake import Submission
 from raysvc.domain.access import Principal
 from raysvc.domain.job import Job, JobSpec
 from raysvc.domain.project import Role
+from raysvc.ports import Store
 from tests.unit.api_ray.world import World as RayWorld
 
 URL = "http://127.0.0.1:8500"
@@ -35,9 +36,9 @@ class Sent(NamedTuple):
 class World(RayWorld):
     """`call` sends one request, as an admin of everything unless told otherwise."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: Store | None = None) -> None:
         upstream = Upstream(httpx.MockTransport(lambda _: httpx.Response(503)))
-        super().__init__(folder, upstream)
+        super().__init__(folder, upstream, store)
         self.front = create_app(self.platform, SETTINGS, upstream)
         self._admin: dict[str, str] | None = None
 

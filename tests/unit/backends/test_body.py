@@ -1,7 +1,6 @@
 """A job as Ray's HTTP calls: what is sent, and what is only named until the moment of sending."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from raysvc.backends.rayjob.body import Place, fill, package_references, render,
 from raysvc.domain.job import Job, JobSpec, submit
 from raysvc.errors import Invalid
 
-PLACE = Place(Path("/area/jobs/u/checkpoint"), Path("/area/jobs/u/output"), "server-1")
+PLACE = Place("/area/jobs/u/checkpoint", "/area/jobs/u/output", "server-1")
 PACKAGE = "_ray_pkg_0123456789abcdef.zip"
 UID = "0" * 16
 

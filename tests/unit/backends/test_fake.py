@@ -171,6 +171,9 @@ async def test_equal_seeds_throw_equal_dice(clock: FakeClock) -> None:
         ("sleep 2; exit 3; echo no", "", 2, 3),
         ("sleep infinity; echo no", "", FOREVER, 0),
         ("printenv A; printenv B", "1\n", 0, 1),
+        ("echo 'a; b' && echo \"c && 'd'\"", "a; b\nc && 'd'\n", 0, 0),
+        ("echo 'a\\; b; exit 3", "/bin/sh: 1: Syntax error: Unterminated quoted string\n", 0, 2),
+        ("echo a\\;b\nsleep 1; false\nexit 300", "a;b\n", 1, 44),
         ("python train.py", "/bin/sh: 1: python: not found\n", 0, 127),
     ],
 )

@@ -3,6 +3,7 @@
 import os
 import pwd
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -143,3 +144,13 @@ def test_signals_while_it_waits_do_not_end_it(span: str) -> None:
         process.send_signal(signal.SIGCHLD)
         assert process.poll() is None
         process.terminate()
+
+
+@on_linux
+def test_what_follows_its_parent_ends_with_it_and_all_below(span: str) -> None:
+    deaf = f"trap '' TERM; setsid sleep {span} & sleep {span}; sleep {span}"
+    command = shlex.join(init("--follow", "--", "sh", "-c", deaf))
+    with subprocess.Popen(["sh", "-c", f"{command}; exit $?"], start_new_session=True) as shell:
+        assert within(10, lambda: len(having(span)) >= 2)
+        os.killpg(shell.pid, signal.SIGKILL)  # as Ray's own watcher does
+        assert within(10, lambda: not having(span))

@@ -4,11 +4,19 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from raysvc.control.decide import LONGEST_LOOK, START_TIMEOUT, Decision, Effect, admit, decide, look_interval, refused
-from raysvc.domain.job import JOB_TRANSITIONS, LIVE, PLACED, Job, JobPhase, JobSpec, Retry, submit
+from raysvc.control.decide import (
+    GONE_AFTER,
+    LONGEST_LOOK,
+    START_TIMEOUT,
+    Decision,
+    Effect,
+    admit,
+    decide,
+    look_interval,
+    refused,
+)
+from raysvc.domain.job import LIVE, PLACED, Job, JobPhase, JobSpec, submit
 from raysvc.domain.observation import ENDED, Observation, Seen
 from raysvc.domain.reason import ReasonCode, reason
 
@@ -52,6 +60,12 @@ def carry_out(job: Job, decision: Decision, now: datetime) -> Job:
     if decision.reason is not None:
         fields["reason"] = decision.reason
     return job.model_copy(update=fields)
+
+
+def gone(job: Job, now: datetime = NOW) -> tuple[Job, Decision]:
+    """Return the job after a first look that found nothing, and what is decided when it is still absent."""
+    job = carry_out(job, decide(job, seen(Seen.ABSENT), now - GONE_AFTER), now)
+    return job, decide(job, seen(Seen.ABSENT), now)
 
 
 def seen(what: Seen, **fields: object) -> Observation:
@@ -112,19 +126,18 @@ class TestRunning:
     def test_a_lost_cluster_is_retried_by_default_with_growing_waits_until_the_budget_is_spent(self) -> None:
         job, waits = placed(retry={"infrastructure": 2, "backoff_s": 2}), []
         for _ in range(2):
-            job = carry_out(job, decide(job, seen(Seen.ABSENT), NOW), NOW)
+            job = carry_out(*gone(job), NOW)
             assert job.phase is P.QUEUED
             waits.append((job.not_before or NOW) - NOW)
             to, why, fields = admit(job, "local", NOW)
             job = job.to(to, why, NOW, **fields)[0]
             job = carry_out(job, decide(job, seen(Seen.RUNNING), NOW), NOW)
         assert waits == [timedelta(seconds=2), timedelta(seconds=4)]
-        job = carry_out(job, decide(job, seen(Seen.ABSENT), NOW), NOW)
+        job = carry_out(*gone(job), NOW)
         assert (job.phase, job.reason.code, job.attempt) == (P.FAILED, ReasonCode.CLUSTER_LOST, 3)
 
     def test_its_timeout_counts_from_the_first_attempt(self) -> None:
-        job = placed(timeout_s=60)
-        job = carry_out(job, decide(job, seen(Seen.ABSENT), NOW), NOW)
+        job = carry_out(*gone(placed(timeout_s=60)), NOW)
         late = NOW + timedelta(seconds=61)
         job = carry_out(job, decide(job, None, late), late)
         assert (job.phase, job.reason.code) == (P.FAILED, ReasonCode.TIMED_OUT)
@@ -154,6 +167,41 @@ class TestRunning:
         assert not decide(placed(), seen(Seen.RUNNING), NOW + timedelta(seconds=5)).changes
 
 
+class TestGone:
+    """Absent is not lost: one old answer must not start a second attempt beside the first."""
+
+    def test_one_look_is_not_enough(self) -> None:
+        job = placed()
+        first = decide(job, seen(Seen.ABSENT), NOW)
+        assert (first.phase, first.effect, first.fields) == (None, Effect.NONE, {"unknown_since": NOW})
+        back = carry_out(carry_out(job, first, NOW), decide(carry_out(job, first, NOW), seen(Seen.RUNNING), NOW), NOW)
+        assert (back.phase, back.unknown_since) == (P.RUNNING, None)
+
+    def test_still_absent_a_while_later_it_is_lost_and_stopped_in_case_it_is_there(self) -> None:
+        _, decision = gone(placed())
+        assert (decision.phase, decision.effect) == (P.QUEUED, Effect.STOP)
+        assert decision.fields["attempts"][-1].reason.code is ReasonCode.CLUSTER_LOST
+
+    def test_after_silence_the_first_answer_counts(self) -> None:
+        job = carry_out(placed(), decide(placed(), seen(Seen.UNKNOWN), NOW), NOW)
+        assert decide(job, seen(Seen.ABSENT), NOW + GONE_AFTER).phase is P.QUEUED
+
+    def test_an_attempt_that_was_sent_is_not_sent_again(self) -> None:
+        job = placed(P.STARTING)
+        job = carry_out(job, decide(job, seen(Seen.ABSENT), NOW), NOW)
+        assert job.reason.code is ReasonCode.STARTING_ON_RAY
+        _, decision = gone(job)
+        assert (decision.phase, decision.effect) == (P.QUEUED, Effect.STOP)
+
+    def test_one_that_was_never_sent_is_sent_after_any_silence(self) -> None:
+        job = placed(P.STARTING)
+        for passed in (0, 10):
+            now = NOW + timedelta(seconds=passed)
+            job = carry_out(job, decide(job, seen(Seen.UNKNOWN, message="refused"), now), now)
+        assert job.reason == reason(ReasonCode.SUBMITTING, "refused")
+        assert decide(job, seen(Seen.ABSENT), now).effect is Effect.APPLY
+
+
 class TestStop:
     def test_in_the_queue_it_is_immediate(self) -> None:
         assert decide(stop_wished(queued()), None, NOW).phase is P.CANCELLED
@@ -167,7 +215,6 @@ class TestStop:
         ("what", "end"),
         [
             (Seen.STOPPED, P.CANCELLED),
-            (Seen.ABSENT, P.CANCELLED),
             (Seen.SUCCEEDED, P.SUCCEEDED),
             (Seen.FAILED, P.FAILED),
         ],
@@ -175,6 +222,20 @@ class TestStop:
     def test_it_wins_unless_the_job_had_ended(self, what: Seen, end: JobPhase) -> None:
         job = stop_wished(placed(P.STOPPING))
         assert decide(job, seen(what), NOW).phase is end
+
+    def test_of_one_that_is_gone_it_has_worked(self) -> None:
+        _, decision = gone(stop_wished(placed(P.STOPPING)))
+        assert decision.phase is P.CANCELLED
+
+    def test_silence_does_not_make_it_forget_why_it_stops(self) -> None:
+        late = NOW + timedelta(seconds=61)
+        job = placed(timeout_s=60)
+        job = carry_out(job, decide(job, seen(Seen.RUNNING), late), late)
+        for passed in (0, 10):
+            now = late + timedelta(seconds=passed)
+            job = carry_out(job, decide(job, seen(Seen.UNKNOWN, message="refused"), now), now)
+        job = carry_out(job, decide(job, seen(Seen.ABSENT), now), now)
+        assert (job.phase, job.reason.code) == (P.FAILED, ReasonCode.TIMED_OUT)
 
     def test_it_is_repeated_until_it_worked(self) -> None:
         job = stop_wished(placed(P.STOPPING))
@@ -210,48 +271,9 @@ def test_looks_get_rarer_as_a_job_ages() -> None:
     assert intervals[-1] == LONGEST_LOOK
 
 
-observations = st.builds(
-    Observation,
-    seen=st.sampled_from(Seen),
-    message=st.text(max_size=20),
-    cause=st.none() | st.sampled_from(ReasonCode),
-    exit_code=st.none() | st.integers(-64, 255),
-)
-
-
-@given(
-    looks=st.lists(st.tuples(observations, st.booleans(), st.floats(0, 2000)), max_size=30),
-    retry=st.builds(Retry, infrastructure=st.integers(0, 2), user=st.integers(0, 2)),
-    timeout_s=st.none() | st.floats(1, 5000),
-)
-def test_whatever_is_seen_each_step_is_legal_and_the_history_folds(
-    looks: list[tuple[Observation, bool, float]], retry: Retry, timeout_s: float | None
-) -> None:
-    now = NOW
-    job = queued(retry=retry.model_dump(), timeout_s=timeout_s)
-    for look, stop, passed in looks:
-        now += timedelta(seconds=passed)
-        if stop and job.live:
-            job = stop_wished(job)
-        if job.phase is P.QUEUED and not job.stop_requested and (job.not_before or now) <= now:
-            to, why, fields = admit(job, "local", now)
-            job = job.to(to, why, now, **fields)[0]
-        decision = decide(job, look if job.phase in PLACED else None, now)
-        before = job
-        job = carry_out(job, decision, now)  # raises IllegalTransition for a wrong edge
-        if decision.phase is not None:
-            assert decision.phase in JOB_TRANSITIONS[before.phase]
-        if not job.live:
-            assert job.finished_at is not None
-            assert job.due_at is not None or job.finalised
-        assert job.infrastructure_retries <= retry.infrastructure
-        assert job.user_retries <= retry.user
-        assert job.attempt == len(job.attempts)
-
-
 def test_decide_is_total_over_phases_and_what_can_be_seen() -> None:
     for phase, what, stop in product(PLACED, Seen, (False, True)):
         job = placed(phase)
         decision = decide(stop_wished(job) if stop else job, seen(what), NOW)
         moved = decision.phase or phase
-        assert moved in LIVE or what in ENDED or what is Seen.ABSENT
+        assert moved in LIVE or what in ENDED

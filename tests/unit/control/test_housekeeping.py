@@ -54,6 +54,22 @@ async def test_what_no_record_claims_is_swept_and_what_runs_is_not(place: Place)
     assert await refs(place) == {JobRef(uid=running.uid, attempt=1).name}
 
 
+async def test_an_earlier_attempt_that_begins_late_beside_the_next_one_is_stopped_and_its_name_kept(
+    place: Place,
+) -> None:
+    job = await place.submit("sleep 1000", retry={"backoff_s": 0})
+    await place.pass_by(3)
+    place.backend.ray.lose_all()
+    await place.pass_by(10)
+    second = await place.now(job)
+    assert second.attempt == 2
+    await place.backend.jobs.apply(second.model_copy(update={"attempt": 1}))
+    assert len(place.backend.ray.alive()) == 2
+    assert await keeper(place).sweep() == 1
+    assert place.backend.ray.alive() == [JobRef(uid=job.uid, attempt=2)]
+    assert await refs(place) == {JobRef(uid=job.uid, attempt=n).name for n in (1, 2)}
+
+
 async def test_an_ended_jobs_last_attempt_stays_a_while_and_then_goes(place: Place) -> None:
     [job] = await finished(place, 1)
     chores = keeper(place, on_cluster=timedelta(minutes=10))

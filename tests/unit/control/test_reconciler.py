@@ -1,13 +1,14 @@
-"""The loop of effects, on a fake cluster and virtual time: what goes wrong around it, and what must come of it."""
+"""The loop of effects, on a fake cluster and virtual time. What goes wrong around it: `tests/simulate`."""
 
-import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from raysvc.control.lease import TTL_S
 from raysvc.domain.event import EventKind
-from raysvc.domain.job import TERMINAL, Job, JobPhase
-from raysvc.testing.backend import Crash, Faults
+from raysvc.domain.job import Job, JobPhase
 
 from .world import Place
 
@@ -24,16 +25,6 @@ async def wish_to_stop(place: Place, job: Job) -> None:
     now = place.clock.now()
     after, event = kept.change(EventKind.STOP_REQUESTED, now, actor="ada", stop_requested=True, due_at=now)
     await place.store.jobs.save(after, [event])
-
-
-async def die(place: Place) -> None:
-    """End the process as a `kill -9` would: nothing of it goes on; its lease runs out."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-    place.reborn()
-    place.clock.advance(10)
 
 
 async def test_a_job_runs_to_its_end_with_its_log_whole(place: Place) -> None:
@@ -75,7 +66,7 @@ async def test_a_stop_wins_over_a_running_job_and_over_one_that_waits(place: Pla
 
 
 async def test_who_does_not_hold_the_lease_causes_nothing(place: Place) -> None:
-    other = await place.store.leases.acquire("reconciler", "somebody", now=place.clock.now(), ttl_s=3600)
+    other = await place.store.leases.acquire("reconciler", "somebody", now=place.clock.now(), ttl_s=2 * TTL_S)
     assert other is not None
     job = await place.submit("echo hello")
     await place.pass_by(10)
@@ -83,28 +74,17 @@ async def test_who_does_not_hold_the_lease_causes_nothing(place: Place) -> None:
     assert not place.backend.ray.lives
 
 
-@pytest.mark.parametrize("seed", range(60))
-async def test_whatever_goes_wrong_each_job_ends_and_none_runs_twice_at_once(seed: int) -> None:
-    place = await Place(seed=seed).open()
-    place.backend.faults = Faults(
-        unknown=0.1, refused=0.1, reply_lost=0.1, crash=0.05, late=0.1, twice=0.1, lost=0.1, late_s=5.0
-    )
-    dice = place.backend.dice
-    entrypoints = [f"sleep {dice.randint(0, 8)}; exit {dice.randint(0, 1)}" for _ in range(5)]
-    jobs = [await place.submit(entrypoint, retry={"user": 1}) for entrypoint in entrypoints]
-    for _ in range(80):
-        try:
-            await place.pass_by(1 + 4 * dice.random())
-        except Crash:
-            await die(place)
-        victim = await place.now(dice.choice(jobs))
-        if victim.live and dice.random() < 0.02:
-            await wish_to_stop(place, victim)
-    place.backend.faults = Faults()
-    await place.pass_by(400, step_s=1)
-    for job in jobs:
-        ended = await place.now(job)
-        assert ended.phase in TERMINAL, ended
-        assert place.backend.ray.most_alive[job.uid] <= 1
-        assert place.backend.ray.begun[job.uid] <= ended.attempt
-    await place.archive.close()
+async def test_who_was_held_up_and_has_lost_the_lease_since_changes_no_record(place: Place) -> None:
+    await place.leadership.renew()
+    job = await place.submit("echo hello")
+    verdicts, leases = place.reconciler._world.queue.verdicts, place.store.leases  # noqa: SLF001 the moment to be held up
+
+    async def held_up() -> Any:
+        found = await verdicts()
+        later = place.clock.now() + timedelta(seconds=2 * TTL_S)
+        assert await leases.acquire("reconciler", "somebody", now=later, ttl_s=TTL_S)
+        return found
+
+    place.reconciler._world.queue.verdicts = held_up  # type: ignore[method-assign]  # noqa: SLF001
+    await place.reconciler.step()
+    assert (await place.now(job)).phase is JobPhase.QUEUED

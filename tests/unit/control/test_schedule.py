@@ -84,11 +84,18 @@ def test_one_project_cannot_block_another() -> None:
 def test_a_projects_cpus_and_gpus_are_limited_over_what_runs() -> None:
     limits = {"default": Limits(max_cpus=4, max_gpus=1)}
     placed = (running(1, cpus=3),)
-    assert verdicts(row(1, cpus=2), row(2, cpus=1), row(3, gpus=2), limits=limits, placed=placed) == [
+    assert verdicts(row(1, cpus=5), row(2, cpus=1), row(3, gpus=2), limits=limits, placed=placed) == [
         "PROJECT_LIMIT",
         "start",
         "PROJECT_LIMIT",
     ]
+
+
+def test_small_jobs_of_a_project_do_not_starve_a_large_one_that_is_first_under_its_limit() -> None:
+    limits = {"default": Limits(max_cpus=4, max_gpus=1)}
+    waiting = [row(1, cpus=4), row(2, cpus=1), row(3, gpus=1), row(4, cpus=1, project="other")]
+    waits = verdicts(*waiting, limits=limits, placed=(running(1, cpus=3),))
+    assert waits == ["PROJECT_LIMIT", "PROJECT_LIMIT", "start", "start"]
 
 
 def test_nothing_starts_while_admission_is_paused_or_the_cluster_is_not_ready() -> None:
@@ -103,9 +110,15 @@ def test_a_backoff_is_waited_out_and_holds_nobody_up() -> None:
 
 def test_memory_is_left_for_what_runs_but_one_job_may_always_run() -> None:
     short = cluster(free_memory=GIB)
-    assert verdicts(row(1), row(2), row(3), cluster=short) == ["start", "start", "start"]
+    assert verdicts(row(1), row(2), row(3), cluster=short) == ["start", "LOW_MEMORY", "LOW_MEMORY"]
     assert verdicts(row(1), row(2), cluster=short, placed=(running(1),)) == ["start", "LOW_MEMORY"]
     assert verdicts(row(1), cluster=cluster(free_memory=0)) == ["start"]
+
+
+def test_small_jobs_do_not_starve_one_that_waits_for_memory() -> None:
+    large = row(1).model_copy(update={"demand": Resources(memory=2 * GIB)})
+    roomy = cluster(free_memory=2 * GIB, resources=Resources(cpus=8, memory=8 * GIB))
+    assert verdicts(large, row(2), cluster=roomy, placed=(running(1),)) == ["LOW_MEMORY", "LOW_MEMORY"]
 
 
 @given(

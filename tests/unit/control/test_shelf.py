@@ -9,14 +9,18 @@ from typing import IO
 
 import pytest
 
+from raysvc.control.housekeeping import UPLOAD_GRACE, Housekeeper, Retention
 from raysvc.control.shelf import PIN, Shelf
 from raysvc.control.vault import package_key
 from raysvc.domain.access import Principal
-from raysvc.domain.project import Project, Role
+from raysvc.domain.project import Package, Project, Role
 from raysvc.errors import Conflict, DiskFull, OverLimit
+from raysvc.testing.backend import Crash
 from raysvc.testing.blobs import MemoryBlobs
 from raysvc.testing.clock import FakeClock
 from raysvc.testing.store import MemoryStore
+
+from .world import Place
 
 ADA = Principal(name="ada", role=Role.MEMBER)
 NAME = "_ray_pkg_0123456789abcdef.zip"
@@ -79,6 +83,30 @@ async def test_a_package_that_is_sent_again_while_its_old_bytes_are_collected_ke
     new = await room.shelf.put(ADA, "default", URI, stream(archive("one")))
     await room.blobs.delete(package_key(old))  # the collector comes to the bytes only now
     assert await content(room.blobs, package_key(new)) == archive("one")
+
+
+async def test_bytes_that_no_record_came_of_are_swept_after_a_day_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await Room(tmp_path).ready()
+    await room.store.projects.put(Project(name="other", created_at=room.clock.now()))
+    kept = [await room.shelf.put(ADA, name, URI, stream(archive("kept"))) for name in ("default", "other")]
+
+    async def dies(_: Package) -> Package:
+        raise Crash  # between the bytes and their record
+
+    monkeypatch.setattr(room.store.packages, "add", dies)
+    for project in ("default", "other"):
+        with pytest.raises(Crash):
+            await room.shelf.put(ADA, project, ("gcs", "_ray_pkg_fedcba9876543210.zip"), stream(archive("lost")))
+    await room.blobs.put("packages/default/of-an-older-version", stream(b"unknown"))
+    place = Place(clock=room.clock, store=room.store, blobs=room.blobs)
+    keeper = Housekeeper(room.store, place.backend, room.blobs, place.archive, room.clock, Retention())
+    assert await keeper.sweep_uploads() == 0, "it may still be on its way"
+    room.clock.advance(UPLOAD_GRACE.total_seconds())
+    assert await keeper.sweep_uploads() == 2
+    left = [key async for key in room.blobs.keys("packages/")]
+    assert left == sorted(["packages/default/of-an-older-version", *map(package_key, kept)])
 
 
 async def test_above_the_limit_nothing_is_kept(tmp_path: Path) -> None:

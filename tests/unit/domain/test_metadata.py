@@ -87,6 +87,13 @@ def test_asking_for_few_retries_does_not_lower_those_for_lost_machines() -> None
     assert submit(metadata={"raysvc.retries": "0"}).spec.retry == Retry(user=0, infrastructure=3)
 
 
+def test_the_kind_of_driver_is_a_key_of_ours() -> None:
+    assert submit(metadata={"raysvc.driver": "warm"}).spec.driver == "warm"
+    error = refused(metadata={"raysvc.driver": "cold"})
+    assert error.field == "metadata.raysvc.driver"
+    assert "'ray' or 'warm'" in error.message
+
+
 @pytest.mark.parametrize("key", ["raysvc.prioritty", "raysvc.", "raysvc.label.", "raysvc.label", "raysvc.Priority"])
 def test_an_unknown_key_of_ours_is_refused_with_those_there_are(key: str) -> None:
     error = refused(metadata={key: "1"})

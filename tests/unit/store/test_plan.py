@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from raysvc.domain.job import JobPhase
 from raysvc.domain.query import JobQuery
 from raysvc.errors import NotFound
+from raysvc.ports import Addition
 from raysvc.store import job_find, job_read, job_write
 from raysvc.store.engine import open_writer, parse
 from raysvc.store.job_row import NewJob
@@ -83,7 +84,7 @@ FINDS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a range": (
         {"projects": ("a",), "created_after": START, "created_before": START},
-        "job_project (project=? AND phase=? AND created_at>? AND created_at<?)",
+        "job_project (project=? AND phase=? AND created_at>? AND ",
     ),
 }
 
@@ -99,6 +100,38 @@ def test_a_page_of_many_is_a_walk_along_an_index(
     steps = plans_of(engine, lambda connection: job_find.find(connection, query))
     assert any(index.rstrip(")") in step for step in steps), steps
     assert not [step for step in steps if "TEMP B-TREE" in step or scans(step)]
+
+
+def test_a_next_page_within_a_range_begins_at_the_cursor_and_not_at_the_range(engine: Engine) -> None:
+    query = JobQuery(projects=("a",), created_before=START, cursor=CURSOR)
+    steps = plans_of(engine, lambda connection: job_find.find(connection, query))
+    walks = [step for step in steps if "job_project" in step]
+    assert walks
+    assert all("(created_at,uid)<(?,?)" in step for step in walks), walks
+
+
+# Each by its own way, with every other filter to be checked on the way: none is looked up in the table for that.
+CHECKED = {"owner": "ann", "projects": ("a",), "phases": (JobPhase.FAILED,), "name_prefix": "train-"}
+
+
+@pytest.mark.parametrize("without", [(), ("owner",), ("owner", "projects")])
+@pytest.mark.parametrize("label", [None, ("a", "b")])
+def test_what_is_skipped_costs_no_look_at_the_table(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, without: tuple[str, ...], label: tuple[str, str] | None
+) -> None:
+    monkeypatch.setattr("raysvc.store.job_find._FEW", -1)
+    monkeypatch.setattr("raysvc.store.job_find._FEW_APART", -1)
+    monkeypatch.setattr("raysvc.store.job_find._MOST_APART", 0)  # so that no walk is along the labels
+    filters = {name: value for name, value in CHECKED.items() if name not in without}
+    steps = plans_of(engine, lambda connection: job_find.find(connection, JobQuery(**filters, label=label)))
+    searches = [step for step in steps if "SEARCH" in step and "USING INDEX sqlite_autoindex" not in step]
+    assert searches
+    assert not [step for step in searches if "COVERING" not in step], searches
+
+
+def test_by_a_name_few_are_read_from_the_index_alone(engine: Engine) -> None:
+    steps = plans_of(engine, lambda connection: job_find.find(connection, JobQuery(**CHECKED)))
+    assert not [step for step in steps if "SEARCH job" in step and "COVERING" not in step], steps
 
 
 @pytest.mark.parametrize(
@@ -124,13 +157,14 @@ def _get(connection: Connection) -> None:
 
 READS: dict[str, tuple[Any, list[str]]] = {
     "get": (_get, ["job_id (project=? AND id=?)"]),
-    "due": (lambda c: job_read.due(c, 1, 1), ["job_due (due_at<?)"]),
+    "due": (lambda c: job_read.due(c, 1), ["COVERING INDEX job_due (due_at<?)"]),
+    "get_many": (lambda c: job_read.get_many(c, [UID, UID]), ["(uid=?)"]),
     "count_queued": (lambda c: job_read.count_queued(c, "a"), ["job_waiting (lane>? AND lane<?)"]),
     "placed": (job_read.placed, ["job_phase (phase=?)"]),
     "events": (lambda c: job_read.events(c, UID, 0, 1), ["(uid=? AND seq>?)"]),
     "waiting": (lambda c: job_read.waiting(c, 5), ["job_waiting (lane=? AND turn<?)", "job_waiting (lane>?)"]),
     "prune": (lambda c: job_write.prune_jobs(c, 1, 1), ["job_finalised (finished_at<?)"]),
-    "add": (lambda c: job_write.add_jobs(c, [NewJob.of(*new(), ())]), ["job_id (project=? AND id=?)"]),
+    "add": (lambda c: job_write.add_jobs(c, [NewJob.of(Addition(*new()))]), ["job_id (project=? AND id=?)"]),
 }
 
 

@@ -70,11 +70,11 @@ def _jobs() -> None:
     )
     there = {"postgresql": sa.text("NOT deleted"), "sqlite": sa.text("deleted = 0")}
     _index("job_id", "job", ["project", "id"], there, unique=True)
-    _index("job_project", "job", ["project", "phase", "created_at", "uid"], there)
-    _index("job_phase", "job", ["phase", "created_at", "uid"], there)
-    _index("job_owner", "job", ["owner", "phase", "created_at", "uid"], there)
-    _index("job_name", "job", ["name", "created_at", "uid"], there)
-    _index("job_due", "job", ["due_at", "uid"], _both("due_at IS NOT NULL"))
+    _index("job_project", "job", ["project", "phase", "created_at", "uid", "owner", "name", "deleted"], there)
+    _index("job_phase", "job", ["phase", "created_at", "uid", "project", "owner", "name", "deleted"], there)
+    _index("job_owner", "job", ["owner", "phase", "created_at", "uid", "project", "name", "deleted"], there)
+    _index("job_name", "job", ["name", "created_at", "uid", "project", "phase", "owner", "deleted"], there)
+    _index("job_due", "job", ["due_at", "uid", "version", "phase"], _both("due_at IS NOT NULL"))
     _index("job_waiting", "job", ["lane", "turn", "uid"], _both("lane IS NOT NULL"))
     finalised = {"postgresql": sa.text("finalised = true"), "sqlite": sa.text("finalised = 1")}
     _index("job_finalised", "job", ["finished_at", "uid"], finalised)

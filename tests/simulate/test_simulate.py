@@ -1,0 +1,57 @@
+"""A quick round of the simulation (`python -m tests.simulate` runs a long one), and whether it is to be trusted."""
+
+import os
+import subprocess
+import sys
+from itertools import count
+
+import pytest
+
+from tests.simulate.mutants import MUTANTS, planted
+from tests.simulate.plan import draw
+from tests.simulate.run import carry_out, failing, paced, smaller
+
+QUICK = 1200
+# Within so many seeds each mistake is found: ten times as many as it took.
+ENOUGH = 1000
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_whatever_goes_wrong_what_was_accepted_is_kept(part: int) -> None:
+    found = failing(range(part * QUICK // 4, (part + 1) * QUICK // 4))
+    assert not found, [f"{sys.executable} -m tests.simulate --seed {one.plan.seed}: {one.wrongs}" for one in found]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_mistake_is_found(mutant: str) -> None:
+    with paced() as said, planted(mutant):
+        assert any(carry_out(draw(seed), said).wrongs for seed in range(ENOUGH))
+
+
+def test_the_same_seed_is_the_same_history() -> None:
+    with paced() as said:
+        for seed in range(20):
+            first, again = (carry_out(draw(seed), said, trace=True) for _ in range(2))
+            assert first == again
+            assert first.trace
+            assert carry_out(draw(seed), said).seconds == first.seconds, "reading along changes what happens"
+
+
+def test_a_command_replays_it_byte_for_byte_in_any_process() -> None:
+    def replayed(hash_seed: str) -> bytes:
+        command = (sys.executable, "-m", "tests.simulate", "--seed", "2152")
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        return subprocess.run(command, check=True, capture_output=True, env=environment).stdout
+
+    first = replayed("1")
+    assert b"begins" in first
+    assert replayed("2") == first
+
+
+def test_what_fails_is_made_small() -> None:
+    with paced() as said, planted("a deleted job keeps its log"):
+        plan = next(plan for seed in count() if len((plan := draw(seed)).ops) > 4 and carry_out(plan, said).wrongs)
+        small = smaller(plan, said)
+        assert carry_out(small, said).wrongs
+        assert [op.kind for op in small.ops] == ["submit", "delete"]
+        assert not small.kinds
