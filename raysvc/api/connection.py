@@ -2,6 +2,7 @@
 
 import asyncio
 from enum import Enum, auto
+from time import monotonic
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -41,7 +42,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.idle_since = self.loop.time()
+        self.idle_since = monotonic()
         self._timer = self.loop.call_later(HEADER_S, self._late)
         if len(self.connections) > room.most_connections():
             (room.longest_idle(self.connections) or self).drop()
@@ -101,7 +102,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._awaits is _Part.NOTHING and self.cycle.response_complete:
-            self.idle_since = self.loop.time()
+            self.idle_since = monotonic()
 
     def _names_us(self, url: bytes) -> bool:
         """Return whether the absolute URL of a request line is of the host that Host names, as RFC 9112 has it."""

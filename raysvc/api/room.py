@@ -18,7 +18,10 @@ WANTED_FILES = 65_536
 
 
 class Idler(Protocol):
-    """A connection that can say since when it has been owing us a request (loop time); None while it owes nothing."""
+    """A connection that can say since when it has been owing us a request; None while it owes nothing.
+
+    By `time.monotonic`: the loop's clock stands still while a burst of connections is taken in.
+    """
 
     @property
     def idle_since(self) -> float | None: ...

@@ -3,6 +3,7 @@
 import ast
 import json
 import secrets
+import selectors
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 import raysvc.backends.local.warm
 from raysvc.backends.local.pool.channel import Channel
+from raysvc.backends.local.warm.wire import Wire
 from raysvc.errors import Unavailable
 from tests.unit.backends.warm import Warm, having, pool, short, until
 
@@ -154,6 +156,25 @@ async def test_a_request_of_one_who_has_hung_up_is_not_carried_out(warm: Warm, t
     process.resume()
     await warm.run("next", "true")
     assert not (tmp_path / "warm" / "runs" / "late.begun").exists()
+
+
+def _watched(selector: selectors.BaseSelector) -> set[int]:
+    return {key.fd for key in selector.get_map().values()}
+
+
+def test_a_line_may_be_hung_up_on_between_the_selectors_word_and_its_turn(tmp_path: Path) -> None:
+    with selectors.DefaultSelector() as selector, socket.socket(socket.AF_UNIX) as asker:
+        wire = Wire(selector)
+        wire.open(tmp_path / "pool")
+        asker.connect(str(tmp_path / "pool" / "socket"))
+        (listener,) = _watched(selector)
+        assert wire.take(listener) is None
+        (line,) = _watched(selector) - {listener}
+        asker.close()
+        wire.tell({"news": "of another run"})
+        assert _watched(selector) == {listener}
+        assert wire.take(line) is None
+        wire.close()
 
 
 async def test_nonsense_is_answered_and_harms_nobody(warm: Warm) -> None:

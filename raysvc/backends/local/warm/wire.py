@@ -59,7 +59,9 @@ class Wire:
             self._lines[connection.fileno()] = Line(connection)
             self._selector.register(connection, selectors.EVENT_READ)
             return None
-        line = self._lines[descriptor]
+        line = self._lines.get(descriptor)
+        if line is None:
+            return None  # hung up on since the selector named it
         while (data := _receive(line.socket)) is not None:
             line.received += data
             if not data or len(line.received) > MOST_BYTES:
