@@ -160,6 +160,8 @@ def supervisor(job: Job) -> psutil.Process:
     raise AssertionError(job.id)
 
 
+# Two nodes on one machine: one time in some, Ray starts nothing on them for minutes.
+@pytest.mark.long
 def test_a_node_cut_off_a_supervisor_killed_and_a_table_lost_are_told_apart(given: GivenRay, tmp_path: Path) -> None:
     server = Server(tmp_path / "data", "--ray-address", given.url)
     try:
