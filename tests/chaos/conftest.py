@@ -1,4 +1,4 @@
-"""A PostgreSQL for all tests here, and a Ray that no server owns."""
+"""A database of the PostgreSQL for all tests, and a Ray that no server owns."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,16 +7,6 @@ import pytest
 
 from tests.chaos.ray_head import RayHead
 from tests.postgres import PostgresServer
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

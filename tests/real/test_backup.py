@@ -57,16 +57,6 @@ else:
 """
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
-
 @pytest.fixture
 def new_url(request: pytest.FixtureRequest) -> NewUrl:
     """Makes the URL of an empty database of a kind; None is the file that a data directory has."""

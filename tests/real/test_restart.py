@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -18,15 +17,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 # Says which attempt it is, then runs until the file is there.
 WAITS = "echo begun attempt $RAYSVC_ATTEMPT; while [ ! -e $RAYSVC_CHECKPOINT_DIR/go ]; do sleep 0.2; done; echo ended"
 RUN_S = 120.0
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[PlatformProcess]:
-    process = PlatformProcess(tmp_path / "data")
-    try:
-        yield process
-    finally:
-        process.stop()
 
 
 def let_go(server: PlatformProcess, uid: str) -> None:

@@ -1,7 +1,6 @@
 """Warm drivers behind a real server: kept over its death, tried again after the pool's, refused where they cannot."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,15 +14,6 @@ from .platform_process import PlatformProcess, eventually
 from .test_restart import RUN_S, WAITS, let_go
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[PlatformProcess]:
-    process = PlatformProcess(tmp_path / "data")
-    try:
-        yield process
-    finally:
-        process.stop()
 
 
 def pools(data_dir: Path) -> list[psutil.Process]:

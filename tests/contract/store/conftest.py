@@ -16,16 +16,6 @@ from tests.small_disk import small_disk
 __all__ = ["small_disk"]
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
-
 def migrate(url: str) -> None:
     async def once() -> None:
         store = SqlStore(url, FakeClock())

@@ -9,6 +9,7 @@ from raysvc.domain.job import TERMINAL, Job, JobPhase, JobSpec, submit
 from raysvc.domain.model import make_uid
 from raysvc.domain.project import Package
 from raysvc.domain.reason import ReasonCode, reason
+from raysvc.domain.resources import Resources, Scale, Shape, WorkerGroup
 from raysvc.ports import Store
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -22,6 +23,18 @@ _WAY: dict[JobPhase, tuple[JobPhase, ...]] = {
     _P.SUCCEEDED: (_P.STARTING, _P.RUNNING, _P.SUCCEEDED),
     _P.FAILED: (_P.FAILED,),
     _P.CANCELLED: (_P.CANCELLED,),
+}
+# Of a spec: all that a store must bring back.
+FULL: dict[str, Any] = {
+    "name": "train ✓",
+    "runtime_env": {"env_vars": {"TEXT": "a\tb 'quoted' \\ ✓"}, "pip": ["torch"], "n": 1.5, "none": None},
+    "metadata": {"k": "v"},
+    "resources": Resources(cpus=0.5, gpus=1, memory=1 << 34, custom={"TPU": 2}),
+    "shape": Shape(workers=(WorkerGroup(scale=Scale(want=2, max=4), resources=Resources(cpus=3)),)),
+    "labels": {"team": "vision", "tier": ""},
+    "priority": 7,
+    "queue": "nightly",
+    "timeout_s": 12.5,
 }
 
 
