@@ -44,6 +44,10 @@ class Settings(Model):
     max_running_jobs: int | None = Field(default=None, ge=1, description="None: by the machine's cores and memory")
     ray_address: str | None = Field(default=None, description="http(s) URL of a running Ray; None: start one")
     ray_token_file: Path | None = None
+    kube: bool = Field(default=False, description="Ray on Kubernetes, through KubeRay, instead of on this machine")
+    context: str | None = Field(default=None, description="of the kubeconfig; None: our own pod's, or the current one")
+    namespace: str | None = Field(default=None, description="where jobs run; None: the context's, or our own pod's")
+    ray_image: str | None = Field(default=None, description="of jobs' clusters; None: Ray's own")
     num_cpus: int | None = Field(default=None, ge=1, description="logical CPUs of the local Ray; None: the machine's")
     job_user: str | None = Field(default=None, description="whom Ray runs as where the server is root")
     keep_finished_days: float | None = Field(default=30, gt=0, description="None: for ever")
@@ -69,12 +73,29 @@ class Settings(Model):
                 "postgresql://… to each.",
                 field="shared_dir",
             )
-        if self.shared_dir is not None and self.ray_address is None:
+        if self.shared_dir is not None and self.ray_address is None and not self.kube:
             raise Invalid(
-                "--shared-dir is for several servers, and those need one Ray that each can reach: give --ray-address. "
+                "--shared-dir is for several servers, and those need one Ray that each can reach: give --ray-address, "
+                "or --kube. "
                 "A server's own Ray is of no use to the next one that leads.",
                 field="shared_dir",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_place(self) -> "Settings":
+        on_kube = {"context": self.context, "namespace": self.namespace, "ray_image": self.ray_image}
+        on_machine = {
+            "ray_address": self.ray_address,
+            "ray_token_file": self.ray_token_file,
+            "num_cpus": self.num_cpus,
+            "job_user": self.job_user,
+        }
+        for name, value in (on_machine if self.kube else on_kube).items():
+            if value is not None:
+                option = "--" + name.replace("_", "-")
+                needs = "is of a Ray on a machine, and there is --kube" if self.kube else "goes with --kube"
+                raise Invalid(f"{option} {needs}.", field=name)
         return self
 
     @property

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 
-_START_S = 60.0
+_START_S = 180.0
 _POLL_S = 0.02
 # The server ends with the pipe that we hold, so that it is gone even where these tests are killed.
 _WHILE_WE_LIVE = 'exec 3<&0; "$@" 3<&- & server=$!; (cat <&3 >/dev/null; kill -QUIT $server) & wait $server'

@@ -1,6 +1,7 @@
 """Disks that are soon full, or fail: fixtures for whoever must not lose anything then."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,8 @@ class FailingDisk:
             ("mkfs.ext4", "-q", "-F", self._image),
             ("mount", "-o", "loop", self._image, self.path),
         )
+        if shutil.which("mkfs.ext4") is None:
+            return False
         return all(subprocess.run(command, check=False, capture_output=True).returncode == 0 for command in commands)
 
     def fail(self) -> None:

@@ -13,15 +13,15 @@ from raysvc.api.app import create_app
 from raysvc.api.context import ApiSettings
 from raysvc.api.dashboard import create_dashboard
 from raysvc.api.server import Listeners, Tls
-from raysvc.backends.local import LocalBackend, LocalConfig
 from raysvc.blobs.directory import DirectoryBlobs
 from raysvc.bootstrap.clock import SystemClock
 from raysvc.bootstrap.datadir import DataDir
+from raysvc.bootstrap.place import Place, place_of
 from raysvc.bootstrap.process import settle
 from raysvc.bootstrap.shareddir import SharedDir
 from raysvc.control.housekeeping import Retention
 from raysvc.control.ids import RandomIds
-from raysvc.control.platform import DEFAULT_PROJECT, Parts, Platform
+from raysvc.control.platform import Parts, Platform
 from raysvc.control.vault import Vault
 from raysvc.domain.project import Role
 from raysvc.errors import Invalid
@@ -41,40 +41,32 @@ class Ready:
     url: str
     dashboard_url: str
     token_file: str
+    note: str
     warnings: tuple[str, ...]
 
 
-def assemble(settings: Settings, datadir: DataDir, policies: Sequence[Policy]) -> tuple[Parts, LocalBackend]:
-    """Return SQL, a directory of blobs and local Ray, and that Ray by its own name. Nothing is opened or started."""
+def assemble(settings: Settings, datadir: DataDir, policies: Sequence[Policy]) -> tuple[Parts, Place]:
+    """Return SQL, a directory of blobs and a place for Ray, and that place by itself. Nothing is opened or started."""
     clock, ids, shared = SystemClock(), RandomIds(), SharedDir(settings.deployment_dir)
     store = SqlStore(settings.database, clock)
     blobs = DirectoryBlobs(shared.blobs)
     vault = Vault(shared.secret_key(), store.secrets, store.packages, blobs, clock)
-    config = LocalConfig(
-        data_dir=datadir.path,
-        shared_dir=settings.shared_dir,
-        ray_address=settings.ray_address,
-        ray_token_file=settings.ray_token_file,
-        max_running_jobs=settings.max_running_jobs,
-        num_cpus=settings.num_cpus,
-        job_user=settings.job_user,
-        project=DEFAULT_PROJECT,
-    )
-    backend = LocalBackend(config, vault, clock)
+    place = place_of(settings, datadir, vault, clock)
     parts = Parts(
         store=store,
         blobs=blobs,
-        backend=backend,
+        backend=place.backend,
         vault=vault,
         clock=clock,
         ids=ids,
         policies=policies,
         spool=datadir.path / "spool",
+        cluster=place.cluster,
         holder=datadir.tenant(),
         max_package_bytes=settings.max_package_bytes,
         retention=Retention(finished_jobs=settings.finished_jobs, log_bytes=settings.keep_log_bytes),
     )
-    return parts, backend
+    return parts, place
 
 
 async def serve(
@@ -94,7 +86,7 @@ async def serve(
         policies = PolicyFolder(settings.policy_dir, SystemClock(), _say_policy_problem)
         listeners = Listeners.bind(settings.host, settings.port, settings.dashboard_port, tls=_tls(settings))
         with contextlib.closing(listeners):
-            parts, ray = assemble(settings, datadir, policies)
+            parts, place = assemble(settings, datadir, policies)
             platform = Platform(alter(parts))
             try:
                 await platform.store.open()
@@ -104,7 +96,9 @@ async def serve(
                 await platform.start()
                 api = _api(settings, listeners, shared.session_key())
                 app, dashboard = create_app(platform, api), create_dashboard(platform, api)
-                ready = Ready(api.url, api.dashboard_url, str(datadir.path / "admin-token"), ray.warnings)
+                ready = Ready(
+                    api.url, api.dashboard_url, str(datadir.path / "admin-token"), place.note, place.backend.warnings
+                )
                 with _running(policies.watch()), _stopped_by_damage(platform.store, stop):
                     await listeners.serve(app, dashboard, stop, on_ready=lambda: _announce(datadir, ready, on_ready))
             finally:

@@ -23,6 +23,8 @@ class _Entry(NamedTuple):
 COMMANDS = {
     "job": _Entry("raysvc.cli.job", "Submit jobs and see what becomes of them."),
     "cluster": _Entry("raysvc.cli.cluster", "See the clusters that jobs run on."),
+    "pool": _Entry("raysvc.cli.pool", "Declare node pools, and see what fits them."),
+    "node": _Entry("raysvc.cli.node", "See nodes, and keep work away from bad ones."),
     "up": _Entry("raysvc.cli.up", "Run the platform on this machine."),
     "demo": _Entry("raysvc.cli.demo", "See it all work: train a model, kill a worker, watch it resume."),
     "backup": _Entry("raysvc.cli.backup", "Keep all of a platform in one file, while it serves."),

@@ -1,15 +1,16 @@
-"""Job specs in YAML files. An error names the file, the line and the field, and what is allowed there."""
+"""Job specs and pools in YAML files. An error names the file, the line and the field, and what is allowed there."""
 
 import difflib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from raysvc.domain.job import JobSpec
 from raysvc.errors import Invalid
 
+M = TypeVar("M", bound=BaseModel)
 _Node = yaml.Node | None
 _MOST_SHOWN = 10
 
@@ -22,17 +23,23 @@ class _Mistake(NamedTuple):
 
 def read_spec(path: Path) -> JobSpec:
     """Return the spec that a YAML (or JSON) file holds; raises Invalid with every mistake that is found."""
+    return read_file(path, JobSpec, "a job spec is a mapping that has at least `entrypoint: <command>`")
+
+
+def read_file(path: Path, model: type[M], form: str) -> M:
+    """Return what a YAML (or JSON) file declares; raises Invalid with every mistake that is found."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid(f"{path} cannot be read: {getattr(error, 'strerror', error)}.") from error
     tree, data = _parse(path, text)
     if not isinstance(data, dict):
-        raise Invalid(f"{path}: a job spec is a mapping that has at least `entrypoint: <command>`.")
+        raise Invalid(f"{path}: {form}.")
     try:
-        return JobSpec.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        mistakes = sorted(_mistake(tree, dict(each)) for each in error.errors(include_url=False))
+        names = list(model.model_fields)
+        mistakes = sorted(_mistake(tree, dict(each), names) for each in error.errors(include_url=False))
         lines = [f"{path}:{mistake.line}: {mistake.text}" for mistake in mistakes[:_MOST_SHOWN]]
         if len(mistakes) > _MOST_SHOWN:
             lines.append(f"… and {len(mistakes) - _MOST_SHOWN} more.")
@@ -67,11 +74,11 @@ def _refuse_duplicates(path: Path, node: _Node) -> None:
             _refuse_duplicates(path, value)
 
 
-def _mistake(tree: _Node, found: dict[str, Any]) -> _Mistake:
+def _mistake(tree: _Node, found: dict[str, Any], names: list[str]) -> _Mistake:
     line, parts = _find(tree, found["loc"])
     field = ".".join(parts)
     if found["type"] == "extra_forbidden":
-        return _Mistake(line, field, f"{field}: there is no such field{_near(parts)}.")
+        return _Mistake(line, field, f"{field}: there is no such field{_near(parts, names)}.")
     if found["type"] == "missing":
         return _Mistake(line, field, f"{field} is missing.")
     given = found["input"]
@@ -99,9 +106,8 @@ def _find(node: _Node, place: tuple[int | str, ...]) -> tuple[int, list[str]]:
     return line + 1, parts
 
 
-def _near(parts: list[str]) -> str:
+def _near(parts: list[str], names: list[str]) -> str:
     if len(parts) > 1:
         return ""
-    names = list(JobSpec.model_fields)
     close = difflib.get_close_matches(parts[0], names, n=1)
     return f"; did you mean {close[0]}?" if close else f"; the fields are {', '.join(names)}"

@@ -30,6 +30,14 @@ def up(  # noqa: PLR0913 each is an option of the command line
     dashboard_port: Annotated[int, typer.Option(min=0, max=65535, help="Of the dashboards' own origin.")] = 0,
     ray_address: Annotated[str | None, typer.Option(help="URL of a Ray that runs, instead of a local one.")] = None,
     ray_token_file: Annotated[Path | None, typer.Option(exists=True, help="Holds that Ray's token.")] = None,
+    kube: Annotated[
+        bool, typer.Option("--kube", help="Ray on Kubernetes (KubeRay 1.6+), not on this machine.")
+    ] = False,
+    context: Annotated[
+        str | None, typer.Option(help="With --kube: of the kubeconfig; our own pod's, or the current one.")
+    ] = None,
+    namespace: Annotated[str | None, typer.Option(help="With --kube: where jobs run; the context's own.")] = None,
+    ray_image: Annotated[str | None, typer.Option(help="With --kube: of jobs' clusters; Ray's own image.")] = None,
     database_url: Annotated[
         str | None, typer.Option(envvar="RAYSVC_DATABASE_URL", help="PostgreSQL, instead of an SQLite file.")
     ] = None,
@@ -91,7 +99,7 @@ def _announce(ready: Ready) -> None:
     out.print(Text("raysvc is ready.", style="bold green"))
     for title, place in rows.items():
         out.print(f"  {title:<14}{place}", soft_wrap=True)
-    out.print("  Ray is starting meanwhile; jobs that come in now wait for it. Ctrl-C stops all.", soft_wrap=True)
+    out.print(f"  {ready.note}", soft_wrap=True)
     out.file.flush()
     for text in ready.warnings:
         warn(text)

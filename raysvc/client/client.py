@@ -13,6 +13,7 @@ from raysvc.client.cluster import Clusters
 from raysvc.client.discovery import Server, find_server, project_of
 from raysvc.client.job import Jobs
 from raysvc.client.model import Identity
+from raysvc.client.pool import NodePools, Nodes
 from raysvc.client.project import Projects
 from raysvc.client.secret import Secrets
 from raysvc.client.token import Tokens
@@ -46,6 +47,8 @@ class Client:
         self.tokens = Tokens(self.wire)
         self.secrets = Secrets(self.wire, self.project)
         self.admission = Admission(self.wire)
+        self.pools = NodePools(self.wire, self.project)
+        self.nodes = Nodes(self.wire)
 
     def whoami(self) -> Identity:
         """Return whom the server takes us for; raises Unauthenticated."""

@@ -21,17 +21,23 @@ def batched(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
 
 async def each(do: Callable[[Ask], Awaitable[T]], asks: Sequence[Ask]) -> list[T | Exception]:
     """Return what `do` returns or raises for each, in order."""
+    if len(asks) <= 1:
+        return [await _outcome(do, ask) for ask in asks]
     outcomes: dict[int, T | Exception] = {}
     left = iter(enumerate(asks))
 
     async def work() -> None:
         for place, ask in left:
-            try:
-                outcomes[place] = await do(ask)
-            except Exception as error:  # noqa: BLE001 whatever it is, it is the outcome
-                outcomes[place] = error
+            outcomes[place] = await _outcome(do, ask)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(_HANDS, len(asks))):
             group.create_task(work())
     return [outcomes[place] for place in range(len(asks))]
+
+
+async def _outcome(do: Callable[[Ask], Awaitable[T]], ask: Ask) -> T | Exception:
+    try:
+        return await do(ask)
+    except Exception as error:  # noqa: BLE001 whatever it is, it is the outcome
+        return error

@@ -23,6 +23,11 @@ GONE_AFTER = timedelta(seconds=1)
 # Looks at a placed job: often while it is young, since short jobs are the ones whose wait is felt.
 SHORTEST_LOOK = timedelta(milliseconds=50)
 LONGEST_LOOK = timedelta(seconds=1)
+_C = ReasonCode
+# Why an attempt is removed before it began: it ends for that, or is tried again, unless it was stopped.
+_NOT_BEGUN = frozenset(
+    {_C.START_TIMED_OUT, _C.BACKEND_REFUSED, _C.SECRET_MISSING, _C.PACKAGE_MISSING, _C.PACKAGE_DAMAGED}
+)
 
 
 class Effect(StrEnum):
@@ -61,7 +66,7 @@ def decide(job: Job, seen: Observation | None, now: datetime) -> Decision:
     if seen is None:
         message = f"{job.phase} job {job.uid} must be observed before it is decided"
         raise ValueError(message)
-    unsure = seen.seen is Seen.ABSENT and not _never_sent(job) and not _gone(job, now)
+    unsure = _missing(job, seen) and not _gone(job, now)
     if unsure or seen.seen is Seen.UNKNOWN:
         return _unsure(job, now) if unsure else _unknown(job, seen, now)
     decision = _stopping(job, seen, now) if job.phase is JobPhase.STOPPING else _active(job, seen, now)
@@ -72,24 +77,29 @@ def decide(job: Job, seen: Observation | None, now: datetime) -> Decision:
 
 def _active(job: Job, seen: Observation, now: datetime) -> Decision:
     """STARTING or RUNNING, and the cluster answered."""
-    starting = job.phase is JobPhase.STARTING
-    if seen.seen in ENDED or (seen.seen is Seen.ABSENT and not _never_sent(job)):
+    if seen.seen in ENDED or _missing(job, seen):
         return _ended(job, seen, now)
     wish = _wish_to_end(job, now)
     if wish is not None:
         return Decision(phase=JobPhase.STOPPING, reason=wish, fields={"due_at": now}, look_at=now)
-    if seen.seen is Seen.ABSENT:
-        at_ray = _news(job, ReasonCode.STARTING_ON_RAY)
-        return Decision(effect=Effect.APPLY, reason=at_ray, look_at=now + SHORTEST_LOOK)
-    if seen.seen is Seen.RUNNING and starting:
+    if job.phase is JobPhase.STARTING:
+        return _starting(job, seen, now)
+    return Decision(reason=_news(job, ReasonCode.RUNNING), look_at=now + look_interval(job, now))
+
+
+def _starting(job: Job, seen: Observation, now: datetime) -> Decision:
+    """It is to start: sent where that is left to do, and given up where it takes too long."""
+    if seen.seen is Seen.RUNNING:
         running, began = reason(ReasonCode.RUNNING), _began(job, seen, now)
         return Decision(phase=JobPhase.RUNNING, reason=running, fields=began, look_at=now + SHORTEST_LOOK)
-    if starting and now - job.attempts[-1].created_at > START_TIMEOUT:
+    if seen.seen is not Seen.ABSENT and now - job.attempts[-1].created_at > START_TIMEOUT:
         late = reason(ReasonCode.START_TIMED_OUT, f"not running {START_TIMEOUT.seconds} s after it was handed to Ray")
         return Decision(phase=JobPhase.STOPPING, reason=late, fields={"due_at": now}, look_at=now)
+    if seen.seen in {Seen.ABSENT, Seen.WAITING}:
+        # What was seen is what was before it was sent, and no longer so once that has worked.
+        at_ray = _news(job, ReasonCode.STARTING_ON_RAY)
+        return Decision(effect=Effect.APPLY, reason=at_ray, look_at=now + SHORTEST_LOOK)
     usual = _news(job, seen.cause or ReasonCode.STARTING_ON_RAY, seen.message)
-    if not starting:
-        usual = _news(job, ReasonCode.RUNNING)
     return Decision(reason=usual, look_at=now + look_interval(job, now))
 
 
@@ -108,8 +118,10 @@ def changed(job: Job, decision: Decision, now: datetime, actor: str) -> tuple[Jo
     return job.change(kind, now, actor=actor, message=text, **fields)
 
 
-def refused(job: Job, why: Reason, now: datetime) -> Decision:
-    """Return the step after an apply that the backend refused for good."""
+def refused(job: Job, why: Reason, now: datetime, *, made: bool = False) -> Decision:
+    """Return the step after an apply that the backend refused for good: where one before has `made` it, its removal."""
+    if made:
+        return Decision(phase=JobPhase.STOPPING, reason=why, fields={"due_at": now}, look_at=now)
     return _end_or_retry(job, Observation(seen=Seen.FAILED, cause=why.code, message=why.message), now)
 
 
@@ -155,7 +167,7 @@ def _unknown(job: Job, seen: Observation, now: datetime) -> Decision:
 
 
 def _unsure(job: Job, now: datetime) -> Decision:
-    """Absent for the first time: it is looked for again, and stopped where that is the wish, in case it is there."""
+    """Missing for the first time: it is looked for again, and stopped where that is the wish, in case it is there."""
     effect = Effect.STOP if job.phase is JobPhase.STOPPING else Effect.NONE
     since = {} if job.unknown_since is not None else {"unknown_since": now}
     return Decision(effect=effect, fields=since, look_at=now + SHORTEST_LOOK * 4)
@@ -164,6 +176,13 @@ def _unsure(job: Job, now: datetime) -> Decision:
 def _never_sent(job: Job) -> bool:
     """Return whether no apply of the current attempt is known to have worked: only then may it be applied."""
     return job.phase is JobPhase.STARTING and job.reason.code is ReasonCode.SUBMITTING
+
+
+def _missing(job: Job, seen: Observation) -> bool:
+    """Return whether an attempt that was there is not: absent, or one that ran and is now to be begun anew."""
+    if seen.seen is Seen.WAITING:
+        return job.phase is JobPhase.RUNNING
+    return seen.seen is Seen.ABSENT and not _never_sent(job)
 
 
 def _gone(job: Job, now: datetime) -> bool:
@@ -175,14 +194,24 @@ def _stopping(job: Job, seen: Observation, now: datetime) -> Decision:
     why = job.reason
     if seen.seen is Seen.SUCCEEDED or (seen.seen is Seen.FAILED and why.code is ReasonCode.STOP_REQUESTED):
         return _end_or_retry(job, seen, now)
-    if seen.seen in ENDED or seen.seen is Seen.ABSENT:
-        if why.code is ReasonCode.TIMED_OUT:
-            return _finish(job, JobPhase.FAILED, why, now, seen)
-        if why.code is ReasonCode.START_TIMED_OUT and not job.stop_requested:
-            return _end_or_retry(job, seen.model_copy(update={"seen": Seen.FAILED, "cause": why.code}), now)
-        return _finish(job, JobPhase.CANCELLED, reason(ReasonCode.STOPPED, why.message), now, seen)
+    if seen.seen in ENDED:
+        return _stopped(job, seen, now)
+    if seen.seen is Seen.ABSENT:
+        # One that was on its way may have come since it was looked for.
+        return _stopped(job, seen, now).model_copy(update={"effect": Effect.STOP})
     # The stop is repeated until it is seen to have worked; Ray takes a second one as no more than the first.
     return Decision(effect=Effect.STOP, look_at=now + SHORTEST_LOOK * 4)
+
+
+def _stopped(job: Job, seen: Observation, now: datetime) -> Decision:
+    """It ended because it was told to, for whatever reason it was."""
+    why = job.reason
+    if why.code is ReasonCode.TIMED_OUT:
+        return _finish(job, JobPhase.FAILED, why, now, seen)
+    if why.code in _NOT_BEGUN and not job.stop_requested:
+        end = {"seen": Seen.FAILED, "cause": why.code, "message": why.message}
+        return _end_or_retry(job, seen.model_copy(update=end), now)
+    return _finish(job, JobPhase.CANCELLED, reason(ReasonCode.STOPPED, why.message), now, seen)
 
 
 def _ended(job: Job, seen: Observation, now: datetime) -> Decision:
@@ -190,7 +219,7 @@ def _ended(job: Job, seen: Observation, now: datetime) -> Decision:
         by_hand = reason(ReasonCode.STOP_REQUESTED, "stopped on the cluster itself, not through raysvc")
         why = _wish_to_end(job, now) or by_hand
         return Decision(phase=JobPhase.STOPPING, reason=why, fields={"due_at": now}, look_at=now)
-    if seen.seen is Seen.ABSENT:
+    if _missing(job, seen):
         lost = "the cluster no longer knows this attempt: its head was lost or its job table was wiped"
         seen = seen.model_copy(update={"seen": Seen.FAILED, "cause": ReasonCode.CLUSTER_LOST, "message": lost})
         # Should it be there all the same, it must not run beside the next attempt.

@@ -37,6 +37,11 @@ _ADVICE = {
     ReasonCode.CLUSTER_NOT_READY: "`raysvc cluster get` and `raysvc doctor` say what is wrong with the cluster.",
     ReasonCode.CLUSTER_UNREACHABLE: "`raysvc cluster get` says what is wrong with the cluster.",
     ReasonCode.LOW_MEMORY: "Free memory on the machine, or set resources.memory of jobs that need less.",
+    ReasonCode.IMAGE_PULL_FAILED: "Mend the image's name, or give the namespace a pull secret; then stop this job and "
+    "submit it anew.",
+    ReasonCode.UNSCHEDULABLE: "Ask for less, free or add nodes, or mend taints and selectors that the message names.",
+    ReasonCode.PODS_REFUSED: "Ask for less, or have the quota or rule of the namespace changed that the message names.",
+    ReasonCode.POD_FAILED: "Mend what the kubelet names; an image must run as a user other than root, by its number.",
     ReasonCode.BACKEND_REFUSED: "Mend what Ray names in its message and submit the job anew.",
 }
 _NEXT = {

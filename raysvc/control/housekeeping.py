@@ -103,7 +103,7 @@ class Housekeeper:
             elif job is not None and (not job.live or ref.attempt < job.attempt):
                 if ref in self._over or (seen := (await self._backend.jobs.observe(ref)).seen) in ENDED:
                     over.add(ref)
-                elif seen in {Seen.PENDING, Seen.RUNNING}:
+                elif seen in {Seen.WAITING, Seen.PENDING, Seen.RUNNING}:
                     log.info("late attempt ended: its job had gone on before it began", ref=ref.name)
                     # Of a live job its name is kept, so that Ray refuses it should it come once more.
                     await (self._backend.jobs.stop(ref) if job.live else self._backend.jobs.delete(ref))

@@ -16,6 +16,7 @@ from raysvc.control.jobs import JobDesk
 from raysvc.control.lease import Leadership
 from raysvc.control.logbook import Archive, LogReader
 from raysvc.control.output import OutputDesk
+from raysvc.control.pool import PoolDesk
 from raysvc.control.project import ProjectDesk
 from raysvc.control.queue import Queue
 from raysvc.control.reconciler import Reconciler, World
@@ -72,6 +73,7 @@ class Platform:
         self.projects = ProjectDesk(store.projects, clock)
         self.secrets = SecretDesk(parts.vault, store.secrets, store.projects, clock)
         self.outputs = OutputDesk(backend.artifacts)
+        self.pools = PoolDesk(store.pools, store.quarantines, backend, clock)
         self.floor = Floor(backend.clusters, store.flags, parts.policies, signals)
         self._archive = Archive(backend.jobs, parts.blobs, signals)
         self._leadership = Leadership(store.leases, clock, signals, parts.holder)

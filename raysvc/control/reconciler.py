@@ -5,43 +5,34 @@ them, so that a crash repeats one, and never skips one.
 """
 
 import asyncio
-import contextlib
-import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from raysvc.control import metric
+from raysvc.control.agenda import ROW_S, Agenda
 from raysvc.control.decide import Decision, Effect, admit, changed, decide, refused
 from raysvc.control.lease import Leadership
 from raysvc.control.logbook import Archive
 from raysvc.control.queue import Queue
 from raysvc.control.signal import Signals
 from raysvc.domain.event import Event, EventKind
-from raysvc.domain.job import PLACED, Job, JobPhase
+from raysvc.domain.job import PLACED, Job, JobPhase, JobRef
 from raysvc.domain.observation import Observation, Seen
-from raysvc.domain.query import DueRow
 from raysvc.domain.reason import Reason, ReasonCode, reason
 from raysvc.errors import Damaged, Invalid, NotFound, RaysvcError, StaleVersion
-from raysvc.ports import Backend, Clock, Store, Watchful
+from raysvc.ports import Backend, Clock, Releasing, Store, Watchful
 
 log = structlog.get_logger()
 
 IDLE_S = 1.0
 # The scheduler passes at most this often: with a thousand submits a second it must not run for each.
 PASS_S = 0.05
-# Rest for each row that was read: so reading takes the loop a tenth of the time at most, however many there are.
-ROW_S = 50e-6
 AT_ONCE = 16
 # Work on a job that takes longer (a large package, a pool that starts) goes on beside the loop.
 PATIENCE_S = 0.25
-# Looks in one pass: 10 ms of the event loop, so that thousands of jobs keep neither new ones nor requests waiting.
-DUE_LIMIT = 100
-# Longer than any clock is set back by.
-FAR = timedelta(days=366)
-_QUEUED = JobPhase.QUEUED
 ACTOR = "raysvc"
 
 
@@ -64,16 +55,11 @@ class Reconciler:
     def __init__(self, world: World, leadership: Leadership) -> None:
         self._world = world
         self._leadership = leadership
-        self._look_at: dict[str, datetime] = {}
-        # The versions that those times are for: somebody else's change, a stop say, is looked at at once.
-        self._versions: dict[str, int] = {}
+        self._agenda = Agenda()
         self._placed: set[str] = set()
         self._waiting = 0
-        self._hinted: set[str] = set()
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._passed_at: datetime | None = None
-        self._read_at = datetime.min.replace(tzinfo=UTC)
-        self._latest: datetime | None = None
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
@@ -95,6 +81,7 @@ class Reconciler:
                     with metric.RECONCILE.time():
                         wait_s = await self.step()
                 else:
+                    self._agenda = Agenda()  # who leads meanwhile changes what it says
                     await self._world.archive.close()
             except RaysvcError as error:
                 log.warning("reconcile pass failed, will be repeated", error=error.message)
@@ -107,39 +94,26 @@ class Reconciler:
         driver = self._world.backend.jobs
         if isinstance(driver, Watchful):
             async for ref in driver.changes():
-                self._hinted.add(ref.uid)
+                self._agenda.hint(ref.uid)
                 self._world.signals.notify(Signals.RECONCILER)
 
     async def step(self) -> float:
         """Do all that is due now; return in how many seconds to come again (a signal may come before)."""
         now = self._world.clock.now()
-        hinted, self._hinted = self._hinted, set()
         again = await self._admit(now)
         await self._read(now)
-        for uid in hinted & self._look_at.keys():
-            self._look_at[uid] = now
-        # Of more than can be looked at now, those that have waited longest: so each has its turn.
-        due = [uid for uid, at in self._look_at.items() if at <= now and uid not in self._busy]
-        chosen = heapq.nsmallest(DUE_LIMIT, due, key=self._look_at.__getitem__)
-        jobs = await self._world.store.jobs.get_many(chosen) if chosen else ()
-        await self._work(jobs)
-        times = (at for uid, at in self._look_at.items() if uid not in self._busy)
-        ahead = min(times, default=now + timedelta(seconds=IDLE_S))
-        if again is not None:
-            ahead = min(ahead, again)
-        return min(IDLE_S, max(PASS_S / 2, (ahead - self._world.clock.now()).total_seconds()))
+        due = self._agenda.due(now, self._busy)
+        await self._work(await self._world.store.jobs.get_many(due) if due else ())
+        times = [at for at in (again, self._agenda.ahead(self._busy)) if at is not None]
+        if not times:
+            return IDLE_S
+        return min(IDLE_S, max(PASS_S / 2, (min(times) - self._world.clock.now()).total_seconds()))
 
     async def _read(self, now: datetime) -> None:
-        """Read who is due. Of thousands not at each step: a stop is then seen a tenth of a second later."""
-        rest = timedelta(seconds=ROW_S * len(self._versions))
-        if len(self._versions) > DUE_LIMIT and timedelta(0) <= now - self._read_at < rest:
-            return
-        rows = await self._world.store.jobs.due(self._due_until(now))
-        self._read_at = now
-        self._latest = max([now, self._latest or now, *(row.due_at for row in rows if row.phase is not _QUEUED)])
-        self._look_at = {row.uid: self._time_of(row, now) for row in rows}
-        self._versions = {row.uid: row.version for row in rows}
-        self._placed = {row.uid for row in rows if row.phase in PLACED}
+        if not self._agenda.rests(now):
+            rows = await self._world.store.jobs.due(self._agenda.until(now))
+            self._agenda.read(rows, now)
+            self._placed = {row.uid for row in rows if row.phase in PLACED}
 
     async def _work(self, jobs: Iterable[Job]) -> None:
         """Reconcile the jobs, side by side; returns when all are done, or after a moment with some still busy."""
@@ -160,22 +134,6 @@ class Reconciler:
         finally:
             patience.cancel()
 
-    def _time_of(self, row: DueRow, now: datetime) -> datetime:
-        """Return when to look at a job: as was decided at the last look, now if it was changed since."""
-        return self._look_at.get(row.uid, now) if self._versions.get(row.uid) == row.version else now
-
-    def _due_until(self, now: datetime) -> datetime:
-        """Return what is due by. Where the clock was set back, or may have been since another process said so: all.
-
-        A job that was due before is due now, and must not wait until the clock has caught up.
-        """
-        back = now < self._read_at
-        if back:
-            self._look_at.clear()
-        if back or self._latest is None:
-            return now + FAR
-        return max(now, self._latest)
-
     async def _admit(self, now: datetime) -> datetime | None:
         """Start what may start; return when the scheduler must pass again, None where nothing waits for it."""
         pause = timedelta(seconds=self._pause_s())
@@ -191,7 +149,7 @@ class Reconciler:
             if job.phase is JobPhase.QUEUED and not job.stop_requested:
                 phase, why, fields = admit(job, self._world.cluster, now)
                 after, event = job.to(phase, why, now, actor=ACTOR, **fields)
-                await self._save(after, [event])
+                await self._save(after, [event], look_at=None)  # at once, when it is read
         return now + pause if admitted else None
 
     def _pause_s(self) -> float:
@@ -203,14 +161,12 @@ class Reconciler:
         async with self._slots:
             try:
                 await self._reconcile(job)
-            except StaleVersion:
-                self._look_at.pop(job.uid, None)  # somebody (a stop) was first: look at what it is now
             except RaysvcError as error:
                 log.warning("job not reconciled, will be repeated", job_id=job.id, uid=job.uid, error=error.message)
-                self._look_at[job.uid] = self._world.clock.now() + timedelta(seconds=IDLE_S)
+                self._agenda.put(job.uid, self._world.clock.now() + timedelta(seconds=IDLE_S))
             except Exception:
                 log.exception("job not reconciled, will be repeated", job_id=job.id, uid=job.uid)
-                self._look_at[job.uid] = self._world.clock.now() + timedelta(seconds=IDLE_S)
+                self._agenda.put(job.uid, self._world.clock.now() + timedelta(seconds=IDLE_S))
 
     async def _reconcile(self, job: Job) -> None:
         clock = self._world.clock
@@ -225,13 +181,12 @@ class Reconciler:
             else:
                 # Drained before the end is recorded: who sees a job ended finds its log whole.
                 await self._world.archive.drain(job.ref)
+                await self._release(job.ref)
         if decision.changes:
             after, event = changed(job, decision, clock.now(), ACTOR)
-            await self._save(after, [event])
-        if decision.look_at is not None:
-            self._look_at[job.uid] = decision.look_at
+            await self._save(after, [event], decision.look_at)
         else:
-            self._look_at.pop(job.uid, None)
+            self._agenda.put(job.uid, decision.look_at)
 
     async def _perform(self, job: Job, decision: Decision) -> Decision:
         """Carry out the effect; return the decision, or the one that a refusal makes of it."""
@@ -264,9 +219,16 @@ class Reconciler:
         """Return what a refusal makes of it: nothing where an earlier send, of which no answer came, has arrived."""
         now = self._world.clock.now()
         seen = await self._world.backend.jobs.observe(job.ref) if job.ref is not None else None
-        if seen is not None and seen.seen is not Seen.ABSENT:
+        if seen is not None and seen.seen not in {Seen.ABSENT, Seen.WAITING}:
             return Decision(look_at=now)
-        return refused(job, why, now)
+        return refused(job, why, now, made=seen is not None and seen.seen is Seen.WAITING)
+
+    async def _release(self, ref: JobRef) -> None:
+        """Free what an ended attempt occupies, now that its log is here; at the latest its cluster does that itself."""
+        driver = self._world.backend.jobs
+        if isinstance(driver, Releasing):
+            async with self._leadership.effect():
+                await driver.release(ref)
 
     async def _finalise(self, job: Job) -> None:
         await self._world.archive.finish([attempt.ref for attempt in job.attempts])
@@ -279,16 +241,20 @@ class Reconciler:
         await self._world.backend.artifacts.delete(job.uid)
         await self._world.archive.delete(job.uid)
 
-    async def _save(self, job: Job, events: list[Event]) -> None:
+    async def _save(self, job: Job, events: list[Event], look_at: datetime | None) -> None:
+        """Keep what became of a job, and when to look at it again."""
         lease = self._leadership.lease
         if lease is None:
             return  # somebody else leads, and goes on
-        with contextlib.suppress(StaleVersion):
+        try:
             await self._world.store.jobs.save(job, events, fence=lease)
-            self._versions[job.uid] = job.version
-            (self._placed.add if job.phase in PLACED else self._placed.discard)(job.uid)
-            for event in events:
-                if event.kind is EventKind.MOVED:
-                    metric.MOVES.labels(phase=job.phase).inc()
-                    log.info("job moved", job_id=job.id, uid=job.uid, phase=job.phase, reason=job.reason.code)
-            self._world.signals.notify(job.uid)
+        except StaleVersion:
+            self._agenda.put(job.uid, None)  # somebody (a stop) was first: what it is now is looked at once it is read
+            return
+        self._agenda.saved(job.uid, job.version, look_at)
+        (self._placed.add if job.phase in PLACED else self._placed.discard)(job.uid)
+        for event in events:
+            if event.kind is EventKind.MOVED:
+                metric.MOVES.labels(phase=job.phase).inc()
+                log.info("job moved", job_id=job.id, uid=job.uid, phase=job.phase, reason=job.reason.code)
+        self._world.signals.notify(job.uid)

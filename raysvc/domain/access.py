@@ -27,6 +27,8 @@ class Resource(StrEnum):
     PROJECT = "project"
     ADMISSION = "admission"
     POLICY = "policy"
+    POOL = "pool"
+    NODE = "node"
 
 
 class Principal(Model):
@@ -46,9 +48,10 @@ class Principal(Model):
         return not self.projects or project in self.projects
 
 
+_RANK = {role: rank for rank, role in enumerate(Role)}
 _WRITES = frozenset({Verb.SUBMIT, Verb.STOP, Verb.DELETE})
 # Only the platform's administrator may change these; a project's own admin may not.
-_PLATFORM = frozenset({Resource.PROJECT, Resource.ADMISSION})
+_PLATFORM = frozenset({Resource.PROJECT, Resource.ADMISSION, Resource.POOL, Resource.NODE})
 
 
 def authorise(principal: Principal, verb: Verb, resource: Resource, project: str) -> None:
@@ -70,10 +73,10 @@ def authorise(principal: Principal, verb: Verb, resource: Resource, project: str
         needed = Role.MEMBER
     else:
         needed = Role.ADMIN
-    rank = list(Role)
-    if rank.index(principal.role) < rank.index(needed):
+    if _RANK[principal.role] < _RANK[needed]:
         message = f"This token's role is {principal.role}; to {verb} a {resource} takes {needed}. Ask an admin."
         raise Forbidden(message)
-    if verb is not Verb.READ and resource in _PLATFORM and not principal.platform_admin:
+    changes = verb is not Verb.READ or resource is Resource.NODE  # which even to see is for those who run it
+    if changes and resource in _PLATFORM and not principal.platform_admin:
         message = f"Only an admin of the whole platform may {verb} a {resource}; this token is scoped to projects."
         raise Forbidden(message)

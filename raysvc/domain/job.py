@@ -203,6 +203,9 @@ class Job(Record[JobSpec, JobPhase]):
         return (*self.attempts[:-1], self.attempts[-1].model_copy(update=fields))
 
 
+_WAITING = reason(ReasonCode.WAITING)
+
+
 def submit(spec: JobSpec, *, job_id: str, uid: str, project: str, owner: str, now: datetime) -> tuple[Job, Event]:
     """Return the new QUEUED job and its first event."""
     job = Job(
@@ -211,7 +214,7 @@ def submit(spec: JobSpec, *, job_id: str, uid: str, project: str, owner: str, no
         project=project,
         spec=spec,
         phase=JobPhase.QUEUED,
-        reason=reason(ReasonCode.WAITING),
+        reason=_WAITING,
         owner=owner,
         created_at=now,
         updated_at=now,

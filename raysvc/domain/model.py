@@ -1,6 +1,7 @@
 """What all types of the domain share."""
 
-from typing import Annotated
+from functools import cached_property
+from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
 
@@ -9,6 +10,21 @@ class Model(BaseModel):
     """Frozen, and closed: an unknown field is an error, so that a typing mistake never passes silently."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Written(Model):
+    """A model that is kept as its JSON, which is written once."""
+
+    @cached_property
+    def text(self) -> str:
+        """Its JSON."""
+        return self.model_dump_json()
+
+    def __copy__(self) -> Self:
+        # A copy is made to be changed: it writes its own text.
+        copied = super().__copy__()
+        copied.__dict__.pop("text", None)
+        return copied
 
 
 # A job's id stands in URLs that Ray's client does not encode, in file names and in headers.

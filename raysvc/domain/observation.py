@@ -7,9 +7,13 @@ from raysvc.domain.reason import ReasonCode
 
 
 class Seen(StrEnum):
-    """ABSENT is a value: the backend answered and has no such object. UNKNOWN: it could not tell; moves nothing."""
+    """ABSENT is a value: the backend answered and has no such object. UNKNOWN: it could not tell; moves nothing.
+
+    WAITING: it is made, and its entrypoint is not on its way before `apply` is called once more.
+    """
 
     ABSENT = "ABSENT"
+    WAITING = "WAITING"
     PENDING = "PENDING"
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from raysvc.domain.model import EnvName, Instant, Model, Name
+from raysvc.errors import OverLimit
 
 
 class Role(StrEnum):
@@ -28,6 +29,15 @@ class Project(Model):
     name: Name
     limits: Limits = Limits()
     created_at: Instant
+
+
+def queue_full(project: str, limit: int) -> OverLimit:
+    """Return what is said where a project has as many jobs QUEUED as it may."""
+    return OverLimit(
+        f"Project {project} has {limit} jobs queued, as many as its max_queued_jobs allows. Wait for some to start, or "
+        "ask an admin to raise the limit.",
+        rule="max_queued_jobs",
+    )
 
 
 class Token(Model):

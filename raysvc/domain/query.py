@@ -13,6 +13,9 @@ from raysvc.domain.resources import Resources
 
 T = TypeVar("T")
 
+PAGE_BYTES = 16 << 20
+"""What the records of one page have at most, as JSON, however many were asked for; but there is always one."""
+
 
 class JobQuery(Model):
     """Which jobs, newest first. None means any; `projects` None means every project."""

@@ -28,6 +28,12 @@ class ReasonCode(StrEnum):
     BACKOFF = "BACKOFF"
     # STARTING, RUNNING, STOPPING
     SUBMITTING = "SUBMITTING"
+    PROVISIONING = "PROVISIONING"
+    IMAGE_PULL_FAILED = "IMAGE_PULL_FAILED"
+    UNSCHEDULABLE = "UNSCHEDULABLE"
+    PODS_REFUSED = "PODS_REFUSED"
+    POD_FAILED = "POD_FAILED"
+    NODE_LOST = "NODE_LOST"
     STARTING_ON_RAY = "STARTING_ON_RAY"
     RUNNING = "RUNNING"
     CLUSTER_UNREACHABLE = "CLUSTER_UNREACHABLE"
@@ -66,6 +72,12 @@ TABLE: dict[ReasonCode, ReasonRow] = {
     _C.ADMISSION_PAUSED: ReasonRow("Admission is paused", _R),
     _C.BACKOFF: ReasonRow("Waiting before the next attempt", _I),
     _C.SUBMITTING: ReasonRow("Being handed to Ray", _N),
+    _C.PROVISIONING: ReasonRow("Its cluster is being made", _N),
+    _C.IMAGE_PULL_FAILED: ReasonRow("The image of its cluster cannot be pulled", _U),
+    _C.UNSCHEDULABLE: ReasonRow("No node has room for a pod of its cluster", _I),
+    _C.PODS_REFUSED: ReasonRow("Kubernetes refuses the pods of its cluster", _R),
+    _C.POD_FAILED: ReasonRow("A pod of its cluster cannot start", _I),
+    _C.NODE_LOST: ReasonRow("A node of its cluster is lost", _I),
     _C.STARTING_ON_RAY: ReasonRow("Ray is starting it", _N),
     _C.RUNNING: ReasonRow("Running", _N),
     _C.CLUSTER_UNREACHABLE: ReasonRow("The cluster does not answer", _I),

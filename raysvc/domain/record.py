@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from raysvc.domain.event import Event, EventKind
-from raysvc.domain.model import Instant, JobId, Model, Name, Uid
+from raysvc.domain.model import Instant, JobId, Model, Name, Uid, Written
 from raysvc.domain.reason import Reason
 from raysvc.errors import IllegalTransition
 
@@ -14,7 +14,7 @@ Spec = TypeVar("Spec", bound=Model)
 Phase = TypeVar("Phase", bound=StrEnum)
 
 
-class Record(Model, Generic[Spec, Phase]):
+class Record(Written, Generic[Spec, Phase]):
     """A thing the platform keeps. Changed only through `change` and `to`, each of which yields the event of it."""
 
     TRANSITIONS: ClassVar[Mapping[Any, frozenset[Any]]] = {}
@@ -37,7 +37,9 @@ class Record(Model, Generic[Spec, Phase]):
         """Return this record with `fields` set, and the event that says so. The first change carries every field."""
         after = self.model_copy(update={**fields, "updated_at": at, "version": self.version + 1, "head": ""})
         named = None if self.version == 0 else {*fields, "updated_at"}
-        event = Event(
+        change = after.model_dump_json(include=named, exclude={"version", "head"})
+        event = Event.of(
+            change,
             uid=self.uid,
             seq=after.version,
             project=self.project,
@@ -45,10 +47,11 @@ class Record(Model, Generic[Spec, Phase]):
             at=at,
             actor=actor,
             message=message,
-            change=after.model_dump(mode="json", include=named, exclude={"version", "head"}),
             prev_hash=self.head,
         )
         after.__dict__["head"] = event.digest()  # not by a second copy: until it is returned it is nobody else's
+        if named is None:
+            after.__dict__["text"] = f'{change[:-1]},"version":{after.version},"head":"{after.head}"}}'
         return after, event
 
     def to(

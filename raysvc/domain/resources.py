@@ -1,6 +1,7 @@
 """Amounts of a machine, and how they add up."""
 
-from typing import Annotated
+from operator import not_
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -62,12 +63,36 @@ class Scale(Model):
         return self
 
 
+Topology = Literal["any", "rack", "nvlink-domain"]
+Spot = Literal["allow", "avoid", "prefer"]
+
+
 class WorkerGroup(Model):
-    """Equal workers: how many, and what each has."""
+    """Equal workers: how many, and what each has.
+
+    The last three say where they may run on Kubernetes, and are left out where they are the default, so that a server
+    of the version before reads the record (R7).
+    """
 
     name: str = "workers"
     scale: Scale = Scale()
     resources: Resources = Resources(cpus=1)
+    accelerator: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._+-]{0,61}[A-Za-z0-9])?$",
+        exclude_if=not_,
+        description="its kind, as pools name it (H100, A100-80GB); none: any whole GPU, where gpus are asked for",
+    )
+    topology: Topology = Field(
+        default="any",
+        exclude_if="any".__eq__,
+        description="what all wanted workers must lie in together, or none start",
+    )
+    spot: Spot = Field(
+        default="allow",
+        exclude_if="allow".__eq__,
+        description="nodes that may be taken away: after the others, never, or first",
+    )
 
 
 class Shape(Model):

@@ -1,15 +1,18 @@
 """One policy file at work: its rules, then its webhooks."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from raysvc.domain.admission import Admission, Amend, Deny, Verdict, Warn
 from raysvc.errors import Invalid
 from raysvc.policies.expression import Unevaluable
 from raysvc.policies.rule import Effect, Rule
-from raysvc.policies.view import View, Views
+from raysvc.policies.view import Key, View, Views
 from raysvc.policies.webhook import Webhook
+
+# Submissions that a file remembers: those of some busy hours, and at most some megabytes.
+_REMEMBERED = 2048
 
 
 class Step(NamedTuple):
@@ -30,6 +33,8 @@ class PolicyFile:
     views: Views
     webhooks: tuple[Webhook, ...] = ()
     enforce: bool = True
+    # What the rules had nothing to say of. They read nothing but the key, so they have nothing to say of it again.
+    _silent: set[Key] = field(default_factory=set, compare=False, repr=False)
 
     async def review(self, admission: Admission) -> Sequence[Verdict]:
         """Return what the rules and webhooks say, in order; a Deny ends it before any webhook is asked.
@@ -56,9 +61,17 @@ class PolicyFile:
         return verdicts
 
     def steps(self, view: View, *, only_checks: bool = False) -> Iterator[Step]:
-        """Yield what each rule that applies says of the submission as the rules before it left it. Pure."""
+        """Yield what each rule that applies says of the submission as the rules before it left it. Pure.
+
+        Raises Invalid for a submission that cannot be shown, such as one that names two images.
+        """
+        key, silent = view.key, True
+        if key in self._silent:
+            return
+        _ = view.context
         for rule in self.rules:
             if only_checks and rule.effect is Effect.SET:
+                silent = False
                 continue
             error = None
             try:
@@ -69,7 +82,15 @@ class PolicyFile:
             except (Unevaluable, Invalid) as problem:
                 error = str(problem)
                 said, view = self._take(rule.failed(error.rstrip(".")), view)
+            silent = False
             yield Step(rule, said, view, error)
+        if silent and key is not None:
+            self._remember(key)
+
+    def _remember(self, key: Key) -> None:
+        if len(self._silent) >= _REMEMBERED:
+            self._silent.clear()
+        self._silent.add(key)
 
     async def _ask(self, webhook: Webhook, view: View) -> tuple[Verdict | None, View]:
         verdict = await webhook.review(view.admission)

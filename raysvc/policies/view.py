@@ -1,22 +1,68 @@
 """What expressions see of a submission: one CEL context each, shared by all rules of all files."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from raysvc.domain.admission import Admission, Amend, amend
 from raysvc.domain.job import ImageCode, JobSpec
+from raysvc.domain.project import Role
 from raysvc.errors import Invalid
 from raysvc.policies.evaluator import cel
 from raysvc.policies.expression import Expression
 
-_COMPUTED = frozenset({"id", "demand", "image", "images"})
+Key = tuple[str, str, str, Role, str, str]
+
+# Fields of `job` that a spec does not have, and those of the spec that they are made of.
+_COMPUTED: Mapping[str, frozenset[str]] = {
+    "id": frozenset(),
+    "demand": frozenset({"resources", "shape"}),
+    "image": frozenset({"code", "runtime_env"}),
+    "images": frozenset({"code", "runtime_env"}),
+}
+# Longer ones, in characters, are not worth keeping: each submission is likely to have another.
+_LONGEST_KEY = 2000
 
 
-@dataclass(frozen=True, slots=True)
+class Reads(NamedTuple):
+    """What some expressions read: variables, fields of `job`, and the fields of a spec that those are made of."""
+
+    names: frozenset[str]
+    fields: frozenset[str]
+    sources: frozenset[str]
+
+    @classmethod
+    def of(cls, expressions: Iterable[Expression]) -> "Reads":
+        names: set[str] = set()
+        fields: set[str] = set()
+        for expression in expressions:
+            names |= expression.names
+            fields |= expression.fields if expression.fields is not None else JobSpec.model_fields.keys() | _COMPUTED
+        made = (_COMPUTED.get(field, frozenset({field})) for field in fields)
+        return cls(frozenset(names), frozenset(fields), frozenset().union(*made))
+
+
 class View:
-    admission: Admission
-    context: cel.Context
+    """A submission as rules see it. Made on demand, since rules that know the key do not look."""
+
+    def __init__(self, admission: Admission, reads: Reads) -> None:
+        self.admission = admission
+        self._reads = reads
+
+    @cached_property
+    def context(self) -> cel.Context:
+        """What expressions are evaluated in; raises Invalid for a submission that cannot be shown."""
+        return cel.Context({name: _variable(name, self.admission, self._reads.fields) for name in self._reads.names})
+
+    @cached_property
+    def key(self) -> Key | None:
+        """All that expressions read, types and all: where it is equal, each comes to the same. None: it is long."""
+        admission, reads = self.admission, self._reads
+        spec = admission.spec.model_dump_json(include=set(reads.sources)) if reads.sources else ""
+        if len(spec) > _LONGEST_KEY:
+            return None
+        job_id = admission.job_id if "id" in reads.fields else ""
+        return admission.operation, admission.project, admission.owner, admission.role, job_id, spec
 
 
 class Views:
@@ -27,27 +73,24 @@ class Views:
     """
 
     def __init__(self, expressions: Iterable[Expression]) -> None:
-        fields: set[str] | None = set()
-        names: set[str] = set()
-        for expression in expressions:
-            fields = None if fields is None or expression.fields is None else fields | expression.fields
-            names |= expression.names
-        self._fields = frozenset(JobSpec.model_fields) | _COMPUTED if fields is None else frozenset(fields)
-        self._names = frozenset(names)
+        self._reads = Reads.of(expressions)
         self._last: View | None = None
 
     def of(self, admission: Admission) -> View:
-        """Return the view; raises Invalid for a submission that cannot be shown, such as one that names two images."""
+        """Return the view."""
         last = self._last
         if last is None or not _same(last.admission, admission):
-            variables = {name: _variable(name, admission, self._fields) for name in self._names}
-            last = self._last = View(admission, cel.Context(variables))
+            last = self._last = View(admission, self._reads)
         return last
 
     def amended(self, view: View, change: Amend) -> View:
-        """Return the view of the amended submission; raises Invalid where the change does not fit."""
+        """Return the view of the amended submission; raises Invalid where it does not fit or cannot be shown."""
         spec = amend(view.admission.spec, change.changes, rule=change.rule)
-        return view if spec == view.admission.spec else self.of(view.admission.model_copy(update={"spec": spec}))
+        if spec == view.admission.spec:
+            return view
+        after = self.of(view.admission.model_copy(update={"spec": spec}))
+        _ = after.context
+        return after
 
 
 def _same(one: Admission, other: Admission) -> bool:
@@ -74,7 +117,7 @@ def _variable(name: str, admission: Admission, fields: frozenset[str]) -> Any:
 def _job(admission: Admission, fields: frozenset[str]) -> dict[str, Any]:
     spec = admission.spec
     # Without None, so that has(job.timeout_s) means what it says.
-    job = spec.model_dump(include=set(fields - _COMPUTED), exclude_none=True)
+    job = spec.model_dump(include=set(fields - _COMPUTED.keys()), exclude_none=True)
     if "id" in fields:
         job["id"] = admission.job_id
     if "driver" in fields:

@@ -16,9 +16,11 @@ from raysvc.ports.backend import (
     Ids,
     Materials,
     Reachable,
+    Releasing,
     Watchful,
 )
 from raysvc.ports.policy import Policy, Sink
+from raysvc.ports.pool import Pools, Quarantines, Surveyed
 from raysvc.ports.store import (
     Addition,
     Blobs,
@@ -54,11 +56,15 @@ __all__ = [
     "Materials",
     "Packages",
     "Policy",
+    "Pools",
     "Projects",
+    "Quarantines",
     "Reachable",
+    "Releasing",
     "Secrets",
     "Sink",
     "Store",
+    "Surveyed",
     "Tokens",
     "Watchful",
 ]

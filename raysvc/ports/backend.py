@@ -83,6 +83,17 @@ class Watchful(Protocol[Ref_co]):
         """
 
 
+@runtime_checkable
+class Releasing(Protocol[Ref_contra]):
+    """A driver whose attempts occupy something beyond their end: a cluster that was made for each."""
+
+    async def release(self, ref: Ref_contra) -> None:
+        """Let go of what an attempt occupies that has ended; its log is archived. Absent counts as success.
+
+        Its record stays, so that it is not made again. May be repeated.
+        """
+
+
 class Clusters(Protocol):
     """The clusters of a backend."""
 

@@ -10,16 +10,22 @@ from raysvc.domain.model import Model
 from raysvc.domain.project import Package, Project, Secret, Token
 from raysvc.domain.query import DueRow, JobQuery, Page, PlacedRow, WaitingRow
 from raysvc.errors import Damaged
+from raysvc.ports.pool import Pools, Quarantines
 
 
 class Addition(NamedTuple):
-    """A new job to keep. With a `key`, as `add_once` keeps it, else as `add` does."""
+    """A new job to keep. With a `key`, as `add_once` keeps it, else as `add` does.
+
+    Where its project has `most_queued` jobs QUEUED already, it is not kept (OverLimit): that is counted in the same
+    transaction, so that nobody gets past it by coming at the same time.
+    """
 
     job: Job
     events: Sequence[Event]
     packages: Sequence[str] = ()
     key: str | None = None
     body_digest: str = ""
+    most_queued: int | None = None
 
 
 class Jobs(Protocol):
@@ -52,7 +58,7 @@ class Jobs(Protocol):
         """Return the job, deleted or not; raises NotFound."""
 
     async def find(self, query: JobQuery) -> Page[Job]:
-        """Return a page, newest first. Raises Invalid for a cursor that is not ours.
+        """Return a page, newest first, of at most PAGE_BYTES. Raises Invalid for a cursor that is not ours.
 
         A page takes about the same time whatever the history: where its filters rarely meet it may be short, or empty,
         and yet not be the last.
@@ -173,6 +179,10 @@ class Store(Protocol):
     def packages(self) -> Packages: ...
     @property
     def flags(self) -> Flags: ...
+    @property
+    def pools(self) -> Pools: ...
+    @property
+    def quarantines(self) -> Quarantines: ...
 
     async def open(self) -> None:
         """Connect, migrate an older schema, refuse a newer one (DataDirError)."""

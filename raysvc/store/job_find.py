@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from raysvc.domain.job import Job, JobPhase
-from raysvc.domain.query import JobQuery, Page
+from raysvc.domain.query import PAGE_BYTES, JobQuery, Page
 from raysvc.errors import Invalid
 from raysvc.store.instant import micros
 from raysvc.store.schema import job, label
@@ -52,6 +52,9 @@ _PROJECTS = 10
 _MOST = 120_000
 _MOST_SOUGHT = 20_000
 _MOST_APART = 1_500
+# Bodies read at once: of the first, whose size nobody knows (1.5 MB each at most), and of the others.
+_FIRST = 16
+_CHUNK = 256
 _CURSOR = re.compile(r"(-?[0-9]{1,18}) ([0-9a-z]{16})")
 _LAST_CHARACTER = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
@@ -77,8 +80,8 @@ def find(connection: Connection, query: JobQuery) -> Page[Job]:
     """Return a page, newest first. Raises Invalid for a cursor that is not ours."""
     after = None if query.cursor is None else _parse(query.cursor)
     keys, end = _keys(connection, query, after)
-    page = keys[: query.limit]
-    bodies = _bodies(connection, [key.uid for key in page])
+    asked = keys[: query.limit]
+    page, bodies = _fitting(connection, asked)
     last = page[-1] if len(keys) > len(page) else end
     return Page[Job](
         # One that was pruned since its key was read is left out.
@@ -116,9 +119,24 @@ def _furthest(connection: Connection, query: JobQuery, after: Key | None, way: W
     return max((key for walk in walks for key in _run(connection, walk)), default=None)
 
 
+def _fitting(connection: Connection, keys: Sequence[Key]) -> tuple[Sequence[Key], dict[str, str]]:
+    """Return the first of the keys whose jobs have PAGE_BYTES together, or the first alone, and their bodies by uid."""
+    bodies: dict[str, str] = {}
+    read, size = 0, 0
+    while read < len(keys):
+        # As many more as should fit, going by those so far: no more than a page is ever in memory, or little more.
+        fit = (PAGE_BYTES - size) * read // size if size else _FIRST
+        some = keys[read : read + max(1, min(fit, _CHUNK))]
+        bodies |= _bodies(connection, [key.uid for key in some])
+        for key in some:
+            size += len(bodies.get(key.uid, "").encode())
+            if size > PAGE_BYTES and read:
+                return keys[:read], bodies
+            read += 1
+    return keys, bodies
+
+
 def _bodies(connection: Connection, uids: Sequence[str]) -> dict[str, str]:
-    if not uids:
-        return {}
     rows = connection.execute(sa.select(job.c.uid, job.c.body).where(job.c.uid.in_(uids)))
     return {row.uid: row.body for row in rows}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -37,6 +36,7 @@ class NewJob:
     packages: frozenset[str]
     key: str | None = None
     body_digest: str = ""
+    most_queued: int | None = None
 
     @property
     def key_row(self) -> Row:
@@ -45,9 +45,9 @@ class NewJob:
 
     @classmethod
     def of(cls, new: Addition) -> "NewJob":
-        job, events, packages, key, body_digest = new
+        job, events, packages, key, body_digest, most_queued = new
         row = {"uid": job.uid, "project": job.project, "id": job.id, **_fixed(job), **_moving(job)}
-        return cls(job, row, event_rows(events), label_rows(job), frozenset(packages), key, body_digest)
+        return cls(job, row, event_rows(events), label_rows(job), frozenset(packages), key, body_digest, most_queued)
 
 
 @dataclass(slots=True)
@@ -72,9 +72,9 @@ class SavedJob:
         return cls(job.uid, events[0].seq - 1, row, event_rows(events), labels, job.live, fence)
 
 
-def turn(priority: int, created_at: datetime) -> int:
-    """Return where a job stands in its lane, smallest first: by priority, higher first, then by age."""
-    age = min(max(micros(created_at), 0), (1 << _AGE_BITS) - 1)
+def turn(priority: int, born: int) -> int:
+    """Return where a job born then (µs) stands in its lane, smallest first: by priority, higher first, then by age."""
+    age = min(max(born, 0), (1 << _AGE_BITS) - 1)
     return (_TOP_PRIORITY - priority) << _AGE_BITS | age
 
 
@@ -141,14 +141,14 @@ def _demand_text(demand: Resources) -> str:
 
 
 def _fixed(job: Job) -> Row:
-    spec = job.spec
+    spec, born = job.spec, micros(job.created_at)
     return {
         "name": job.name,
         "owner": job.owner,
         "queue": spec.queue,
         "priority": spec.priority,
-        "created_at": micros(job.created_at),
-        "turn": turn(spec.priority, job.created_at),
+        "created_at": born,
+        "turn": turn(spec.priority, born),
         "demand": _demand_text(spec.demand()),
     }
 
@@ -164,5 +164,5 @@ def _moving(job: Job) -> Row:
         "finalised": job.finalised,
         "deleted": job.deleted,
         "version": job.version,
-        "body": job.model_dump_json(),
+        "body": job.text,
     }

@@ -7,10 +7,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from raysvc.domain.job import Job
+from raysvc.domain.project import queue_full
 from raysvc.errors import AlreadyExists, KeyReused, NotFound, RaysvcError, StaleVersion
 from raysvc.store.bulk import Bulk
+from raysvc.store.job_read import count_queued
 from raysvc.store.job_row import NewJob, SavedJob
 from raysvc.store.schema import FINALISED, event, idempotency, job, label, lease, package, package_ref
+from raysvc.store.schema import project as projects
 
 Pair = tuple[str, str]
 
@@ -25,14 +28,15 @@ _CHUNK = 1000  # values in one IN (…): SQLite takes 32,766 parameters a statem
 
 
 def add_jobs(connection: Connection, asks: Sequence[NewJob]) -> list[tuple[Job, bool] | RaysvcError]:
-    """Keep new jobs: for each (the job, whether it is new), AlreadyExists, KeyReused or NotFound.
+    """Keep new jobs: for each (the job, whether it is new), AlreadyExists, KeyReused, NotFound or OverLimit.
 
     In rounds: of those that want the same id or the same key, the first is tried and the rest see how it went.
     """
     outcomes: dict[int, tuple[Job, bool] | RaysvcError] = {}
+    queued = _queued(connection, asks)
     left = list(range(len(asks)))
     while left:
-        round_ = _Round(connection, [asks[i] for i in left])
+        round_ = _Round(connection, [asks[i] for i in left], queued)
         later = []
         for i in left:
             outcome = round_.decide(asks[i])
@@ -46,10 +50,14 @@ def add_jobs(connection: Connection, asks: Sequence[NewJob]) -> list[tuple[Job, 
 
 
 class _Round:
-    """Adds of which no two want the same id or key. Looks first, then writes: a refusal costs the others nothing."""
+    """Adds of which no two want the same id or key. Looks first, then writes: a refusal costs the others nothing.
 
-    def __init__(self, connection: Connection, asks: Sequence[NewJob]) -> None:
+    `queued`: how many are QUEUED in each project that has a limit, with those that are accepted here.
+    """
+
+    def __init__(self, connection: Connection, asks: Sequence[NewJob], queued: dict[str, int]) -> None:
         self._connection = connection
+        self._queued = queued
         self._accepted: list[NewJob] = []
         self._claimed: set[tuple[str, str, str]] = set()
         self._taken = _taken(connection, [(a.job.project, a.job.id) for a in asks])
@@ -68,6 +76,10 @@ class _Round:
             return AlreadyExists(f"Job {id_!r} already exists in project {project!r}. Choose another id.", field="id")
         if gone := [name for name in sorted(ask.packages) if (project, name) not in self._there]:
             return NotFound(f"Project {project!r} has no package {gone[0]!r}. Upload it again.", field="packages")
+        if ask.most_queued is not None and self._queued[project] >= ask.most_queued:
+            return queue_full(project, ask.most_queued)
+        if project in self._queued:
+            self._queued[project] += 1
         self._claimed |= claims
         self._accepted.append(ask)
         return ask.job, True
@@ -178,6 +190,18 @@ def _replay(ask: NewJob, body_digest: str, body: str) -> tuple[Job, bool] | Rays
             f"Idempotency key {ask.key!r} came before with another request. Use a new key for a new request."
         )
     return Job.model_validate_json(body), False
+
+
+def _queued(connection: Connection, asks: Iterable[NewJob]) -> dict[str, int]:
+    """Return for each project with a limit how many are QUEUED, and keep other processes from adding until COMMIT."""
+    most: dict[str, int] = {}
+    for ask in asks:
+        if ask.most_queued is not None:
+            most[ask.job.project] = max(ask.most_queued, most.get(ask.job.project, 0))
+    if most:
+        query = sa.select(projects.c.name).where(projects.c.name.in_(most)).order_by(projects.c.name).with_for_update()
+        connection.execute(query)
+    return {name: count_queued(connection, name, limit) for name, limit in most.items()}
 
 
 def _taken(connection: Connection, ids: Iterable[Pair]) -> set[Pair]:

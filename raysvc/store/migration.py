@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from raysvc.errors import DataDirError
 from raysvc.store.engine import file_of, open_reader, open_writer
 from raysvc.store.fault import translate
-from raysvc.store.schema import HEAD, version
+from raysvc.store.schema import HEAD, metadata, version
 
 # Any number will do, as long as every raysvc takes the same: the lock under which PostgreSQL's schema is changed.
 _LOCK = 7_237_970_109
@@ -26,13 +26,18 @@ _LOCK = 7_237_970_109
 
 @dataclass(frozen=True)
 class Migrations:
-    """A folder of Alembic revisions that are numbered 0001, 0002 …, and the last of them."""
+    """A folder of Alembic revisions that are numbered 0001, 0002 …, and the last of them.
+
+    `tables` are those that all of them make together: an empty database gets them without Alembic, which a new server
+    then need not load.
+    """
 
     folder: Path
     head: str
+    tables: sa.MetaData | None = None
 
 
-OURS = Migrations(Path(__file__).with_name("migrations"), HEAD)
+OURS = Migrations(Path(__file__).with_name("migrations"), HEAD, metadata)
 
 
 def ready(url: URL, now: datetime, migrations: Migrations) -> None:
@@ -57,7 +62,11 @@ def _migrate(engine: Engine, migrations: Migrations) -> None:
     with engine.begin() as connection:
         lock_schema(connection)
         # Again, under the lock: another process may have been faster.
-        if found_in(connection, migrations) != migrations.head:
+        found = found_in(connection, migrations)
+        if found is None and migrations.tables is not None:
+            migrations.tables.create_all(connection)
+            connection.execute(sa.insert(version).values(version_num=migrations.head))
+        elif found != migrations.head:
             importlib.import_module("raysvc.store.migrations.run").upgrade(connection, migrations.folder)
 
 

@@ -13,6 +13,7 @@ from raysvc.store.job import SqlJobs
 from raysvc.store.lease import SqlLeases
 from raysvc.store.migration import OURS, Migrations, ready
 from raysvc.store.package import SqlPackages
+from raysvc.store.pool import SqlPools, SqlQuarantines
 from raysvc.store.project import SqlProjects
 from raysvc.store.reader import Reader
 from raysvc.store.secret import SqlSecrets
@@ -47,6 +48,8 @@ class SqlStore:
         self.secrets = SqlSecrets(self._writer, self._reader)
         self.packages = SqlPackages(self._writer, self._reader)
         self.flags = SqlFlags(self._writer, self._reader)
+        self.pools = SqlPools(self._writer, self._reader)
+        self.quarantines = SqlQuarantines(self._writer, self._reader)
 
     async def open(self) -> None:
         """Connect, and make the schema or bring an older one up to date; an SQLite file is backed up before.

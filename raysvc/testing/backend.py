@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 
 from raysvc.domain.cluster import Cluster, ClusterPhase
 from raysvc.domain.job import Job, JobRef
+from raysvc.domain.node import NodeView
 from raysvc.domain.observation import Observation, Seen
+from raysvc.domain.pool import Discovery
 from raysvc.domain.rendered import Rendered
 from raysvc.domain.resources import Resources
 from raysvc.errors import Invalid, NotFound, Unavailable
@@ -44,11 +46,11 @@ class Faults:
 
 
 class FakeBackend:
-    """Implements `Backend` and `Reachable`. `faults` may be set at any time; equal seeds throw equal dice.
+    """Implements `Backend`, `Reachable` and `Surveyed`. `faults` may be set at any time; equal seeds throw equal dice.
 
     `ray` is the cluster behind it: script how attempts end, lose them all, count what ran and what ran at once.
     `cluster` is what `clusters` shows; in any phase but READY, calls raise Unavailable and observe is UNKNOWN.
-    `poll_s` is how often a log that is followed is looked at.
+    `poll_s` is how often a log that is followed is looked at. `machines` are the nodes that there are.
     """
 
     def __init__(self, clock: Clock, materials: Materials, *, seed: int = 0, faults: Faults | None = None) -> None:
@@ -72,6 +74,7 @@ class FakeBackend:
         self.clusters = FakeClusters(self)
         self.jobs = FakeJobs(self)
         self.artifacts = FakeArtifacts(self.ray)
+        self.machines: list[NodeView] = []
 
     @property
     def ready(self) -> bool:
@@ -94,6 +97,12 @@ class FakeBackend:
         if not leave_running:
             self.ray.lose_all()
         self.turn(ClusterPhase.GONE)
+
+    async def nodes(self) -> Sequence[NodeView]:
+        return sorted(self.machines, key=lambda node: node.name)
+
+    async def discover(self) -> Discovery:
+        return Discovery(pools=(), left=tuple(f"{node.name}: is a fake" for node in await self.nodes()))
 
     async def endpoint(self, cluster: str) -> Endpoint:
         await self.clusters.get(cluster)
@@ -132,7 +141,7 @@ class FakeJobs:
             if late:
                 raise Unavailable("The fake has lost sight of the job on its way.")
             backend.ray.lost = faults.lost
-            backend.ray.begin(now, record, run)
+            backend.ray.apply(now, record, run)
 
     async def observe(self, ref: JobRef) -> Observation:
         now = self._backend.ray.advance()
@@ -152,8 +161,8 @@ class FakeJobs:
 
     async def owned(self) -> AsyncIterator[JobRef]:
         self._backend.ray.advance()
-        for life in list(self._backend.ray.lives.values()):
-            yield life.ref
+        for ref in self._backend.ray.known():
+            yield ref
 
     async def logs(self, ref: JobRef, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
         if self._backend.strike(self._backend.faults.unread):

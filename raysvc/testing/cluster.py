@@ -71,6 +71,7 @@ class FakeRay:
     """The records of a cluster, by attempt. Like Ray, it refuses a name it knows, and forgets one that is deleted.
 
     A stop takes `stop_s` to work. `past` has what it forgot, and `witness` is told of each attempt that begins.
+    With `two_steps` the first apply makes an attempt and the second begins it; a lost head has it wait once more.
     """
 
     clock: Clock
@@ -78,6 +79,9 @@ class FakeRay:
     startup_s: float = 0.0
     stop_s: float = 0.0
     lost: float = 0.0
+    two_steps: bool = False
+    # Of `two_steps`: what was made, and when; until it is deleted, or stopped before it began.
+    made: dict[str, tuple[JobRef, datetime]] = field(default_factory=dict)
     lives: dict[str, Life] = field(default_factory=dict)
     # By uid: how many attempts have begun, and how many were alive at one moment, at most.
     begun: Counter[str] = field(default_factory=Counter)
@@ -96,12 +100,19 @@ class FakeRay:
             due = sorted((item for item in self._arrivals if item[0] <= now), key=lambda item: item[0])
             self._arrivals = [item for item in self._arrivals if item[0] > now]
             for at, job, run in due:
-                self.begin(at, job, run)
+                self.apply(at, job, run)
         return now
 
     def send_later(self, seconds: float, job: Job, run: Run) -> None:
         """Let a submission arrive only then, whatever has become of the job."""
         self._arrivals.append((self.clock.now() + timedelta(seconds=seconds), job, run))
+
+    def apply(self, at: datetime, job: Job, run: Run) -> None:
+        """Begin an attempt, or make one that is to be begun by the next apply."""
+        if self.two_steps and job.ref is not None and job.ref.name not in self.made:
+            self.made[job.ref.name] = job.ref, at
+        else:
+            self.begin(at, job, run)
 
     def begin(self, at: datetime, job: Job, run: Run) -> None:
         """Start an attempt, unless the cluster knows one of its name."""
@@ -140,13 +151,16 @@ class FakeRay:
         for past in reversed(self.past[ref.name]):
             if past.life.began <= at < past.until:
                 return past.life.seen(at)
-        return Observation(seen=Seen.ABSENT)
+        _, made_at = self.made.get(ref.name, (ref, None))
+        return Observation(seen=Seen.ABSENT if made_at is None or at < made_at else Seen.WAITING)
 
     def stop(self, ref: JobRef) -> None:
         self._stop(ref, self.advance() + timedelta(seconds=self.stop_s))
 
     def _stop(self, ref: JobRef, at: datetime) -> None:
-        if life := self.lives.get(ref.name):
+        if (life := self.lives.get(ref.name)) is None:
+            self.made.pop(ref.name, None)
+        else:
             self.lives[ref.name] = life.cut(at, Observation(seen=Seen.STOPPED, node="node-0", finished_at=at))
 
     def delete(self, ref: JobRef) -> None:
@@ -155,6 +169,7 @@ class FakeRay:
         self._stop(ref, now)
         if life := self.lives.pop(ref.name, None):
             self.past[ref.name].append(Past(life, now, lost=False))
+        self.made.pop(ref.name, None)
         self._names[ref.uid].discard(ref.name)
 
     def lose_all(self) -> None:
@@ -163,9 +178,16 @@ class FakeRay:
         end = Observation(seen=Seen.FAILED, cause=ReasonCode.CLUSTER_LOST, finished_at=now)
         for name, life in self.lives.items():
             self.past[name].append(Past(life.cut(now, end), now, lost=True))
+            if life.over(now):
+                self.made.pop(name, None)
         self.lives.clear()
         self._names.clear()
         self._arrivals.clear()
+
+    def known(self) -> list[JobRef]:
+        """Return the attempts that it has a record of."""
+        made = {name: ref for name, (ref, _) in self.made.items()}
+        return list((made | {name: life.ref for name, life in self.lives.items()}).values())
 
     def alive(self) -> list[JobRef]:
         """Return the attempts that occupy the cluster now."""

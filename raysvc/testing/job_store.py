@@ -5,11 +5,12 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
 
 from raysvc.domain.event import Event
 from raysvc.domain.job import PLACED, Job, JobPhase
-from raysvc.domain.project import Package
-from raysvc.domain.query import DueRow, JobQuery, Page, PlacedRow, WaitingRow
+from raysvc.domain.project import Package, queue_full
+from raysvc.domain.query import PAGE_BYTES, DueRow, JobQuery, Page, PlacedRow, WaitingRow
 from raysvc.errors import AlreadyExists, Invalid, KeyReused, NotFound, StaleVersion, Unavailable
 from raysvc.ports import Addition, Lease
 
@@ -52,49 +53,51 @@ class MemoryJobs:
 
     async def add(self, job: Job, events: Sequence[Event], *, packages: Sequence[str] = ()) -> Job:
         self._gate.check()
-        name = (job.project, job.id)
-        if name in self._uids or job.uid in self._jobs:
-            raise AlreadyExists(
-                f"Job {job.id!r} already exists in project {job.project!r}. Choose another id.", field="id"
-            )
-        named = frozenset((job.project, package) for package in packages)
-        if gone := sorted(named - self._packages.keys()):
-            raise NotFound(f"Project {job.project!r} has no package {gone[0][1]!r}. Upload it again.", field="packages")
-        self._events[job.uid] = list(events)
-        self._uids[name] = job.uid
-        if named:
-            self._refs[job.uid] = named
-        self._put(job)
-        return job
+        return self._add(Addition(job, events, packages))[0]
 
     async def add_once(
         self, job: Job, events: Sequence[Event], *, key: str, body_digest: str, packages: Sequence[str] = ()
     ) -> tuple[Job, bool]:
         self._gate.check()
-        kept = self._keys.get((job.project, key))
-        if kept is None:
-            await self.add(job, events, packages=packages)
-            self._keys[job.project, key] = (body_digest, job.uid)
-            return job, True
-        if kept[0] != body_digest:
-            raise KeyReused(
-                f"Idempotency key {key!r} came before with another request. Use a new key for a new request."
-            )
-        return self._jobs[kept[1]], False
+        return self._add(Addition(job, events, packages, key, body_digest))
 
     async def add_each(self, additions: Sequence[Addition]) -> Sequence[tuple[Job, bool] | Exception]:
         self._gate.check()
-        return [await self._outcome(addition) for addition in additions]
+        return [self._outcome(addition) for addition in additions]
 
-    async def _outcome(self, new: Addition) -> tuple[Job, bool] | Exception:
+    def _outcome(self, new: Addition) -> tuple[Job, bool] | Exception:
         try:
-            if new.key is None:
-                return await self.add(new.job, new.events, packages=new.packages), True
-            return await self.add_once(
-                new.job, new.events, key=new.key, body_digest=new.body_digest, packages=new.packages
-            )
+            return self._add(new)
         except Exception as error:  # noqa: BLE001 whatever it is, it is the outcome
             return error
+
+    def _add(self, new: Addition) -> tuple[Job, bool]:
+        job = new.job
+        kept = self._keys.get((job.project, new.key)) if new.key is not None else None
+        if kept is not None:
+            if kept[0] != new.body_digest:
+                raise KeyReused(
+                    f"Idempotency key {new.key!r} came before with another request. Use a new key for a new request."
+                )
+            return self._jobs[kept[1]], False
+        name = (job.project, job.id)
+        if name in self._uids or job.uid in self._jobs:
+            raise AlreadyExists(
+                f"Job {job.id!r} already exists in project {job.project!r}. Choose another id.", field="id"
+            )
+        named = frozenset((job.project, package) for package in new.packages)
+        if gone := sorted(named - self._packages.keys()):
+            raise NotFound(f"Project {job.project!r} has no package {gone[0][1]!r}. Upload it again.", field="packages")
+        if new.most_queued is not None and self._count_queued(job.project) >= new.most_queued:
+            raise queue_full(job.project, new.most_queued)
+        self._events[job.uid] = list(new.events)
+        self._uids[name] = job.uid
+        if named:
+            self._refs[job.uid] = named
+        if new.key is not None:
+            self._keys[job.project, new.key] = (new.body_digest, job.uid)
+        self._put(job)
+        return job, True
 
     async def by_key(self, project: str, key: str) -> tuple[Job, str] | None:
         self._gate.check()
@@ -118,13 +121,13 @@ class MemoryJobs:
         self._gate.check()
         below = _parse(query.cursor) if query.cursor is not None else None
         found = [job for job in self._jobs.values() if _matches(job, query) and (below is None or _place(job) < below)]
-        page = heapq.nlargest(query.limit, found, key=_place)
+        page = _fitting(heapq.nlargest(query.limit, found, key=_place))
         more = len(found) > len(page)
         return Page[Job](items=tuple(page), next_cursor=_cursor(page[-1]) if more else None)
 
     async def count_queued(self, project: str, most: int | None = None) -> int:
         self._gate.check()
-        count = sum(job.project == project for job in self._queued.values())
+        count = self._count_queued(project)
         return count if most is None else min(count, most)
 
     async def get_many(self, uids: Sequence[str]) -> Sequence[Job]:
@@ -192,6 +195,9 @@ class MemoryJobs:
         """Return the packages that a live job names."""
         return {name for names in self._refs.values() for name in names}
 
+    def _count_queued(self, project: str) -> int:
+        return sum(job.project == project for job in self._queued.values())
+
     def _put(self, job: Job) -> None:
         if self.witness is not None:
             self.witness(self._jobs.get(job.uid), job)
@@ -211,6 +217,12 @@ class MemoryJobs:
 
 def _holds(fence: Lease, last: Lease | None) -> bool:
     return last is not None and (last.holder, last.token) == (fence.holder, fence.token)
+
+
+def _fitting(jobs: Sequence[Job]) -> Sequence[Job]:
+    """Return the first of the jobs that have PAGE_BYTES together, or the first alone."""
+    sizes = accumulate(len(job.model_dump_json().encode()) for job in jobs)
+    return jobs[: max(1, sum(size <= PAGE_BYTES for size in sizes))]
 
 
 def _matches(job: Job, query: JobQuery) -> bool:

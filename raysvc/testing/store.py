@@ -7,6 +7,7 @@ from raysvc.domain.project import Package, Project, Secret, Token
 from raysvc.errors import AlreadyExists, Conflict, NotFound
 from raysvc.ports import Lease
 from raysvc.testing.job_store import Gate, MemoryJobs, Name
+from raysvc.testing.pool_store import MemoryPools, MemoryQuarantines
 
 
 class MemoryStore:
@@ -23,6 +24,8 @@ class MemoryStore:
         self.secrets = MemorySecrets(self._gate)
         self.packages = MemoryPackages(self._gate, packages, self.jobs)
         self.flags = MemoryFlags(self._gate)
+        self.pools = MemoryPools(self._gate)
+        self.quarantines = MemoryQuarantines(self._gate)
 
     async def open(self) -> None:
         self._gate.open = True

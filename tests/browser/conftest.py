@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
 from tests.browser.site import Site
 
@@ -21,12 +21,16 @@ _ARGUMENTS = (
     "--disable-sync",
 )
 
+# A safety net on a machine that does much else; nothing is waited for that does not come.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
+
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     """Return the served platform, its loops running."""
     made = Site(tmp_path)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await made.open()
     yield made
     await made.close()
@@ -42,7 +46,9 @@ async def context(tmp_path: Path, site: Site) -> AsyncIterator[BrowserContext]:
             args=list(_ARGUMENTS),
             base_url=site.url,
             viewport={"width": 1280, "height": 900},
+            timeout=2 * PATIENCE_MS,
         )
+        made.set_default_timeout(PATIENCE_MS)
         yield made
         await made.close()
 

@@ -1,6 +1,8 @@
 """The whole server but for the cluster: real time, real sockets, the reconciler at work."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography.fernet import Fernet
@@ -77,10 +79,19 @@ class Site:
         return (await self.platform.intake.submit(ROOT, asked)).job
 
     async def reaches(self, job: Job, phase: JobPhase) -> Job:
-        """Return the job once it is in that phase; fails where that takes more than 20 s."""
-        async with asyncio.timeout(20):
+        """Return the job once it is in that phase; fails where that takes more than a minute."""
+        async with asyncio.timeout(60):
             while True:
                 job = await self.platform.store.jobs.get_by_uid(job.uid)
                 if job.phase is phase:
                     return job
                 await self.platform.signals.wait(job.uid, POLL_S)
+
+    def skip(self, job: Job, seconds: float) -> None:
+        """Let so many seconds of a job that runs be over at once: a test cannot know how long a browser takes."""
+        assert job.ref is not None
+        life, past = self.backend.ray.lives[job.ref.name], timedelta(seconds=seconds)
+        assert life.ends is not None
+        end = life.end.model_copy(update={"started_at": life.runs_from - past, "finished_at": life.ends - past})
+        moved = replace(life, runs_from=life.runs_from - past, ends=life.ends - past, end=end)
+        self.backend.ray.lives[job.ref.name] = moved

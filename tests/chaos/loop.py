@@ -9,11 +9,11 @@ from pathlib import Path
 from tests.chaos import evidence
 from tests.chaos.evidence import Scene
 from tests.chaos.history import History
-from tests.chaos.process import ServerProcess
+from tests.chaos.process import START_S, WORK_S, ServerProcess
 from tests.chaos.server import POINTS
 from tests.chaos.workload import Workload
 
-SETTLE_S = 120.0
+SETTLE_S = 240.0
 # How long a server lives that is not killed by a failpoint: some die while they start, some after much work.
 _LIFE_S = (0.3, 6.0)
 # A failpoint that is not passed by then is not waited for any longer.
@@ -22,6 +22,8 @@ _POINT_S = 9.0
 _FIRST_S = 2.0
 # Where the first servers die: while they make the schema, and just after.
 _BIRTH = ("commit.before:1", "commit.after:1")
+# So many jobs are taken in at least, however slow the machine is and however short each life was.
+_LEAST_JOBS = 10
 # Twice as often as others: where a crash between effect and record is nearest.
 _FAVOURED = ("commit.before", "commit.after", "jobs.apply.after", "ray.submit.before", "ray.submit.after")
 
@@ -73,7 +75,7 @@ def run(
     try:
         for point in _BIRTH:
             server.start(point)
-            tally[point.partition(":")[0]] += server.dies(_POINT_S)
+            tally[point.partition(":")[0]] += server.dies(START_S)
         server.start()
         work = Workload([server.wait_ready()], folder / "code", seed)
         work.start()
@@ -92,6 +94,7 @@ def run(
                 server.start(point)
             server.start()
             server.wait_ready()
+            server.until(lambda: len(work.known.ids) >= _LEAST_JOBS, "take jobs in", WORK_S)
         finally:
             work.stop()
         with server.client() as client:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,9 +21,20 @@ from raysvc.client.discovery import Server, local_server
 from tests.chaos.failpoint import VARIABLE
 
 T = TypeVar("T")
-START_S = 60.0
-WORK_S = 60.0
-FAILOVER_S = 10.0
+# Safety nets for a machine that does much else. The 10 s that a failover may take are added up in `test_handover`;
+# here its processes may have to wait for the processor.
+START_S = 180.0
+WORK_S = 180.0
+FAILOVER_S = 30.0
+
+
+def lasting_port() -> int:
+    """Return a free port that stays so while its server is down: below those that the system hands out (32768 on)."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 no secret
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class ServerProcess:
@@ -31,9 +43,7 @@ class ServerProcess:
     def __init__(self, data_dir: Path, **settings: Any) -> None:
         self.data_dir = data_dir
         self.log = data_dir.with_name(f"{data_dir.name}.log")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = lasting_port()
         self.settings = {"data_dir": str(data_dir), "port": self.port, "max_running_jobs": 4, **settings}
         self.variables: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,7 +74,7 @@ class ServerProcess:
     def refusal(self) -> str:
         """Return what it says when it does not start."""
         told = subprocess.run(
-            self.command(), env=self._environment(), check=False, capture_output=True, text=True, timeout=60
+            self.command(), env=self._environment(), check=False, capture_output=True, text=True, timeout=START_S
         )
         assert told.returncode != 0, told.stderr
         return told.stderr

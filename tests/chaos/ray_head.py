@@ -9,8 +9,9 @@ from raysvc.backends.local.confine import confine
 from raysvc.backends.local.session import connect
 from raysvc.backends.rayjob.api import RayApi
 from raysvc.errors import Unavailable
+from tests.chaos.process import lasting_port
 
-START_S = 120.0
+START_S = 240.0
 _POLL_S = 0.1
 
 
@@ -24,7 +25,7 @@ class RayHead:
 
     def start(self) -> None:
         area = confine(self._config)
-        self._state = head.start(self._config, head.HeadFiles(self.folder), area, head.free_port())
+        self._state = head.start(self._config, head.HeadFiles(self.folder), area, lasting_port())
         asyncio.run(self._wait())
 
     @property

@@ -1,7 +1,7 @@
 """Two servers that share a database, a Ray and a directory of keys and blobs, and nothing else.
 
-The one that leads is killed, and then another one stopped in the midst of its work and let go on: the other takes over
-within 10 s, nothing is lost, nothing runs twice, and the one that wakes up does nothing more.
+The one that leads is killed, and then another one stopped in the midst of its work and let go on: the other takes over,
+nothing is lost, nothing runs twice, and the one that wakes up does nothing more.
 """
 
 import os
@@ -14,13 +14,13 @@ import pytest
 from tests.chaos import evidence
 from tests.chaos.check import check
 from tests.chaos.evidence import Scene
-from tests.chaos.process import FAILOVER_S, ServerProcess
+from tests.chaos.process import FAILOVER_S, START_S, ServerProcess
 from tests.chaos.ray_head import RayHead
 from tests.chaos.workload import Workload
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
-SETTLE_S = 60.0
+SETTLE_S = 180.0
 
 
 class Pair:
@@ -42,7 +42,7 @@ class Pair:
     def roles(self) -> tuple[ServerProcess, ServerProcess]:
         """Return (the leader, the one that stands by), as soon as they agree on it."""
         first, second = self.servers
-        first.until(lambda: {first.role(), second.role()} == {"leader", "standby"}, "agree on roles", FAILOVER_S)
+        first.until(lambda: {first.role(), second.role()} == {"leader", "standby"}, "agree on roles", START_S)
         return (first, second) if first.role() == "leader" else (second, first)
 
 
@@ -51,10 +51,10 @@ def doctor(server: ServerProcess) -> str:
     found = server.wait_ready()
     environment = {**os.environ, "RAYSVC_URL": found.url, "RAYSVC_TOKEN": found.token or ""}
     command = [sys.executable, "-m", "raysvc.cli", "doctor"]
-    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=START_S).stdout
 
 
-def test_a_leader_that_dies_or_is_held_up_is_replaced_within_10_s(database: str, ray: RayHead, tmp_path: Path) -> None:
+def test_a_leader_that_dies_or_is_held_up_is_replaced(database: str, ray: RayHead, tmp_path: Path) -> None:
     pair = Pair(tmp_path, database_url=database, **ray.settings)
     try:
         pair.start()

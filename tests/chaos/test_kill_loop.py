@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.check import check
 from tests.chaos.loop import run
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 KILLING_S = 10.0
 

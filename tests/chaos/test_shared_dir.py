@@ -97,7 +97,7 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
         *("--data-dir", str(tmp_path / "a")),
         *("--shared-dir", str(tmp_path / "s")),
     ]
-    told = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    told = subprocess.run(command, check=False, capture_output=True, text=True, timeout=180)
     assert told.returncode != 0
     assert "--database-url" in told.stderr
     assert "Traceback" not in told.stderr

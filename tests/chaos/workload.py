@@ -21,7 +21,7 @@ from tests.chaos.history import TAG, Op, Outcome, Plan, Verb
 
 # More jobs that have not ended than this are not made: what waits in the end must end soon.
 BACKLOG = 14
-GIVE_UP_S = 120.0
+GIVE_UP_S = 240.0
 _PAUSE_S = (0.02, 0.25)
 _LONG_S = 10.0
 _FOLDERS = 12

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raysvc.api.ray.caller import PROJECT_HEADER
-from tests.isolation.place import CONTENT, Names
+from tests.isolation.place import CONTENT, Names, pool_of
 from tests.isolation.table import STATE_PATHS, UI_PATHS, About, Need, Row
 
-_IN_QUERY = re.compile(r"/v1/(?:jobs|secrets)|/jobs")
+_IN_QUERY = re.compile(r"/v1/(?:jobs|secrets|pools:fit)|/jobs")
 _JOB = {"entrypoint": "true"}
 
 
@@ -63,12 +63,18 @@ def _cluster_paths(path: str, row: Row) -> Iterator[tuple[str, Need]]:
 
 
 def _filled(path: str, names: Names) -> str:
-    kind = {"/v1/projects": names.project, "/v1/secrets": names.secret, "/v1/clusters": names.cluster}
+    kind = {
+        "/v1/projects": names.project,
+        "/v1/secrets": names.secret,
+        "/v1/clusters": names.cluster,
+        "/v1/pools": names.pool,
+    }
     values = {
         "project": names.project,
         "job_id": names.job_id,
         "token_id": names.token_id,
         "cluster": names.cluster,
+        "node": names.node,
         "protocol": "gcs",
         "rest": "0a1b",
         "rest:path": "tasks",
@@ -88,6 +94,9 @@ def _body(method: str, path: str, names: Names, fresh: str) -> dict[str, Any]:
         "POST /v1/projects": {"json": {"name": fresh}},
         "PUT /v1/projects/{name}/limits": {"json": {"max_gpus": 1}},
         "PUT /v1/secrets/{name}": {"json": {"value": fresh}},
+        "POST /v1/pools": {"json": {"pools": [pool_of(names.pool, fresh)]}},
+        "POST /v1/pools:fit": {"json": {"spec": _JOB}},
+        "PUT /v1/nodes/{node}/quarantine": {"json": {"reason": fresh}},
         "POST /v1/tokens": {"json": {"role": "viewer", "owner": "x", "projects": [names.project]}},
         "POST /v1/admission/pause": {"json": {"message": fresh}},
         "POST /api/jobs": {"json": _JOB},

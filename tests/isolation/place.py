@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from raysvc.api.cluster.upstream import Upstream
 from raysvc.api.dashboard import create_dashboard
 from raysvc.control.intake import Submission
 from raysvc.domain.job import Job, JobPhase, JobSpec
+from raysvc.domain.node import NodeView
+from raysvc.domain.pool import Pool
 from raysvc.domain.project import Package, Role
 from raysvc.domain.query import JobQuery
 from raysvc.errors import NotFound
@@ -23,9 +26,16 @@ from tests.unit.domain.archives import REG, zipped
 
 INSIDE, OUTSIDE = "team-a", "team-b"
 MARK = "sesame-of-team-a"
+POOL, NODE = "pool-a", "node-a"
+START = datetime(2026, 1, 1, tzinfo=UTC)
 PACKAGE = "_ray_pkg_0123456789abcdef.zip"
 CONTENT = zipped(("a.py", MARK.encode(), REG))
 P = JobPhase
+
+
+def pool_of(name: str, mark: str) -> dict[str, Any]:
+    """Return a pool of team-a's own."""
+    return {"name": name, "spec": {"selector": {"pool": mark}, "nodes": {"fixed": 1}, "projects": [INSIDE]}}
 
 
 class Names(NamedTuple):
@@ -38,6 +48,8 @@ class Names(NamedTuple):
     cluster: str
     secret: str
     package: str
+    pool: str
+    node: str
     login: str
 
 
@@ -49,6 +61,8 @@ NOTHING = Names(
     "spare",
     "SECRET_Z",
     "_ray_pkg_0123456789abcdee.zip",
+    "pool-z",
+    "node-z",
     "raysvc_none",
 )
 
@@ -75,6 +89,7 @@ class Place(World):
         await self.platform.secrets.put(ROOT, INSIDE, "SECRET_A", MARK)
         await self.platform.shelf.put(ROOT, INSIDE, ("gcs", PACKAGE), _once(CONTENT))
         self._login = await self.token(Role.VIEWER, OUTSIDE)
+        self.backend.machines = [NodeView(name=NODE, labels={"pool": MARK})]
 
     async def names(self, *, ended: bool = False) -> Names:
         """Make a job and a token of team-a, and return the names of all there is."""
@@ -82,7 +97,10 @@ class Place(World):
         job = await self._job(f"job-{self._number:04}", ended=ended)
         token, _ = await self.platform.gate.issue(Role.VIEWER, owner=MARK, projects=(INSIDE,))
         await self.platform.secrets.put(ROOT, INSIDE, "SECRET_A", MARK)
-        return Names(INSIDE, job.id, job.uid, token.id, "local", "SECRET_A", PACKAGE, self._login)
+        await self.store.pools.put(
+            [Pool.model_validate({**pool_of(POOL, MARK), "created_at": START, "updated_at": START})]
+        )
+        return Names(INSIDE, job.id, job.uid, token.id, "local", "SECRET_A", PACKAGE, POOL, NODE, self._login)
 
     async def _job(self, job_id: str, *, ended: bool) -> Job:
         spec = JobSpec(entrypoint=f"echo {MARK}", name=MARK, labels={"team": MARK}, metadata={"note": MARK}, queue=MARK)
@@ -115,6 +133,7 @@ class Place(World):
             # A job's head is the digest of its whole history.
             found += [project, [job.head for job in jobs], await self.store.secrets.list(project.name)]
         found += [await self.store.tokens.list(), await self.store.flags.get("admission_paused")]
+        found += [await self.store.pools.list(), await self.store.quarantines.list()]
         found += [await self._package(project) for project in (INSIDE, OUTSIDE, "default")]
         found += [sorted(self.backend.ray.files), sorted(self.backend.ray.lives)]
         return hashlib.sha256(repr(found).encode()).hexdigest()

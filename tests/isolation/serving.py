@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from raysvc.api.server import Listeners
 from tests.isolation.place import Place
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @dataclass

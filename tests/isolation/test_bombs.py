@@ -76,6 +76,7 @@ async def test_a_body_made_to_hurt_is_refused_at_little_cost(place: Place, mallo
     spent = process_time() - began
     assert (reply.status_code, reply.json()["code"]) == (400, "invalid"), reply.text[:300]
     assert len(reply.content) < 20_000
-    # 2 MiB parsed, validated and refused takes 0.1 s; what grew with the square took minutes.
-    assert spent < 2, f"{name} took {spent:.1f} s of the processor"
+    # 2 MiB parsed, validated and refused takes 0.1 s, and some seconds on a crowded machine; what grew with the square
+    # took minutes.
+    assert spent < 30, f"{name} took {spent:.1f} s of the processor"
     assert await place.state() == before

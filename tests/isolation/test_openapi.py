@@ -81,7 +81,7 @@ class Fuzzer:
             sent += 1
             if sent % 2:
                 self._name(case)
-            self._check(case, case.call(headers=self._headers, timeout=20))
+            self._check(case, case.call(headers=self._headers, timeout=60))
 
         try:
             each()
@@ -106,9 +106,15 @@ class Fuzzer:
     def _value(self, path: str, parameter: str) -> str:
         names = self._names
         if parameter == "name":
-            kinds = {"secrets": names.secret, "clusters": names.cluster, "projects": names.project}
+            kinds = {
+                "secrets": names.secret,
+                "clusters": names.cluster,
+                "projects": names.project,
+                "pools": names.pool,
+            }
             return next((name for kind, name in kinds.items() if f"/{kind}/" in path), names.package)
         ours = {"job_id": names.uid if path.startswith("/v1/") else names.job_id, "token_id": names.token_id}
+        ours["node"] = names.node
         return {**ours, "path": "f", "protocol": "gcs"}[parameter]
 
 

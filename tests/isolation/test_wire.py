@@ -272,8 +272,8 @@ async def test_a_tail_opens_only_to_insiders_and_to_no_other_site(place: Place, 
 async def test_slow_clients_by_the_dozen_do_not_keep_others_waiting_and_are_let_go(
     place: Place, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "HEADER_S", 1.0)
-    monkeypatch.setattr(connection, "BODY_S", 1.0)
+    monkeypatch.setattr(connection, "HEADER_S", 3.0)
+    monkeypatch.setattr(connection, "BODY_S", 3.0)
     token = f"Authorization: Bearer {await place.token()}"
     starts = [
         b"",

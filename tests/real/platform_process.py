@@ -14,7 +14,8 @@ import raysvc
 from raysvc.client.discovery import local_server
 
 T = TypeVar("T")
-START_S = 60.0
+START_S = 180.0
+STOP_S = 120.0
 
 
 class PlatformProcess:
@@ -43,7 +44,7 @@ class PlatformProcess:
         assert self._process is not None
         self._clients.close()
         self._process.terminate()
-        return self._process.wait(60)
+        return self._process.wait(STOP_S)
 
 
 def eventually(look: Callable[[], T], seconds: float) -> T:

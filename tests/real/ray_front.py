@@ -29,7 +29,7 @@ from raysvc.testing.backend import FakeBackend
 from raysvc.testing.store import MemoryStore
 
 T = TypeVar("T")
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 TOKEN = "raysvc_test_token"
 
 
@@ -141,7 +141,7 @@ def run(command: list[str], environment: Mapping[str, str]) -> subprocess.Comple
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 

@@ -87,7 +87,7 @@ def made(folder: Path, url: str | None = None) -> None:
 
 
 def killed(step: str, folder: Path, file: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, step, folder, file], cwd=ROOT, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, step, folder, file], cwd=ROOT, check=False, timeout=180)
     assert done.returncode == -signal.SIGKILL
 
 
@@ -142,7 +142,7 @@ def test_a_backup_under_load_has_all_that_was_promised_before_it(kind: str, new_
     made(folder, url)
     with adding(url or f"sqlite:///{folder}/raysvc.db") as promised:
         for number in range(3):
-            eventually(lambda: len(promised) > 300 * (number + 1), 60)  # noqa: B023 called at once
+            eventually(lambda: len(promised) > 300 * (number + 1), 180)  # noqa: B023 called at once
             before = set(promised)
             found = inspect(saved_to(folder, tmp_path / f"{number}.tar", url))  # each job is the fold of its events
             assert {row["uid"] for row in found.rows("job")} >= before

@@ -22,8 +22,8 @@ from raysvc.client.discovery import local_server
 pytestmark = pytest.mark.ray
 
 RAYSVC = (sys.executable, "-m", "raysvc.cli")
-READY_S = 60.0
-STOP_S = 60.0
+READY_S = 180.0
+STOP_S = 120.0
 
 
 @dataclass

@@ -31,7 +31,7 @@ def test_a_damaged_database_ends_the_server(tmp_path: Path) -> None:
     asyncio.run(fill())
     damage(tmp_path / "data" / "raysvc.db", "job")
     command = [sys.executable, "-m", "raysvc.cli", "up", "--port", "0", "--data-dir", str(tmp_path / "data")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert done.returncode == 74, done.stderr
     *_, last = done.stderr.splitlines()
     for said in (f"{tmp_path}/data/raysvc.db is damaged", "raysvc restore"):

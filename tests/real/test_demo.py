@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -42,9 +43,8 @@ def test_the_demo_shows_what_it_says_and_keep_leaves_it_running(tmp_path: Path) 
         assert killed is not None
         assert resumed is not None
         assert 0 < int(resumed[1]) <= int(killed[2]) + 1
-        assert not psutil.pid_exists(int(killed[1])) or "ray::" not in " ".join(
-            psutil.Process(int(killed[1])).cmdline()
-        )
+        with suppress(psutil.NoSuchProcess):  # its number may be somebody else's by now
+            assert "ray::" not in " ".join(psutil.Process(int(killed[1])).cmdline())
         assert re.search(r"step +\d+/\d+  loss \d+\.\d+  [\d,]+ tokens/s", done.stdout)
         assert "What the model writes by now" in done.stdout
         found = local_server(folder)
@@ -62,10 +62,11 @@ def test_the_demo_shows_what_it_says_and_keep_leaves_it_running(tmp_path: Path) 
         if announced.exists():
             server = psutil.Process(json.loads(announced.read_text())["pid"])
             server.terminate()
-            server.wait(60)
+            server.wait(120)
     assert left_over(folder) == []
 
 
+@pytest.mark.timeout(DEMO_S)
 def test_interrupted_it_takes_down_what_it_started(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     with subprocess.Popen(
@@ -83,7 +84,7 @@ def test_interrupted_it_takes_down_what_it_started(tmp_path: Path) -> None:
                 break
         os.kill(demo.pid, signal.SIGINT)
         said = demo.stdout.read()
-        assert demo.wait(90) == 130, said
+        assert demo.wait(180) == 130, said
     assert "Interrupted: stopping the platform." in said
     assert left_over(folder) == []
 

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 SECRET = "hf_very_secret"
 PLAIN = "an-ordinary-value"
 PATIENCE_S = 180.0
+REPLY_S = 60.0
 # A driver that Ray knows as one, with an actor to show.
 DRIVER = """
 import ray, time
@@ -74,11 +75,11 @@ def until_said(front: Front, job_id: str, said: str) -> None:
 
 def submit(front: Front, **body: Any) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    httpx.post(f"{front.url}/api/jobs/", json=body, headers=headers).raise_for_status()
+    httpx.post(f"{front.url}/api/jobs/", json=body, headers=headers, timeout=REPLY_S).raise_for_status()
 
 
 def get(front: Front, path: str, token: str = TOKEN) -> httpx.Response:
-    return httpx.get(front.url + path, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    return httpx.get(front.url + path, headers={"Authorization": f"Bearer {token}"}, timeout=REPLY_S)
 
 
 def rows(front: Front, path: str) -> list[dict[str, Any]]:
@@ -122,7 +123,7 @@ def test_the_state_apis_log_of_a_job_is_our_archive(front: Front) -> None:
 def test_the_environment_that_the_cluster_knows_does_not_come_out(front: Front) -> None:
     endpoint = front.call(front.platform.backend.endpoint("local"))  # type: ignore[attr-defined] # LocalBackend is Reachable
     external = f"job-{uid(front, 'driver')}-1"
-    direct = httpx.get(f"{endpoint.url}/api/jobs/{external}", headers=endpoint.headers)
+    direct = httpx.get(f"{endpoint.url}/api/jobs/{external}", headers=endpoint.headers, timeout=REPLY_S)
     assert PLAIN in direct.text  # or this test would show nothing
     assert SECRET not in direct.text + get(front, "/api/jobs/driver").text
     for path in (
@@ -137,7 +138,7 @@ def test_the_environment_that_the_cluster_knows_does_not_come_out(front: Front) 
         assert PLAIN not in reply.text, path
     headers = {"Authorization": f"Bearer {TOKEN}"}
     for path in ("api/jobs/", f"api/jobs/{external}", "logical/actors", "nodes?view=summary"):
-        reply = httpx.get(f"{front.dashboard_url}/clusters/local/{path}", headers=headers)
+        reply = httpx.get(f"{front.dashboard_url}/clusters/local/{path}", headers=headers, timeout=REPLY_S)
         assert reply.status_code == 200, path
         assert PLAIN not in reply.text, path
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 TOUR = README[README.index("## Tour") :]
 # A first Ray on a busy machine of two cores, and every command of the tour after it.
-START_S, TOUR_S = 60.0, 600.0
+START_S, TOUR_S = 180.0, 600.0
 
 
 def blocks(language: str) -> list[str]:
@@ -43,7 +43,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         yield environment
     finally:
         server.terminate()
-        server.wait(60)
+        server.wait(120)
 
 
 @pytest.mark.ray

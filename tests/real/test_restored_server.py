@@ -12,17 +12,17 @@ from raysvc.errors import RaysvcError
 
 from .platform_process import PlatformProcess
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 WAITS = "echo begun attempt $RAYSVC_ATTEMPT; while [ ! -e $RAYSVC_CHECKPOINT_DIR/go ]; do sleep 0.2; done; echo ended"
 SAID = ["begun attempt 1", "begun attempt 2", "ended"]
-RUN_S = 120.0
+RUN_S = 240.0
 
 
 def raysvc(*words: str | Path) -> str:
     """Run the CLI; return what it says."""
     command = [sys.executable, "-m", "raysvc.cli", *words]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return done.stderr
 

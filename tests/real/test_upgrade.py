@@ -47,7 +47,7 @@ def kept_by_0_1_0(tmp_path: Path) -> str:
         wheel.extractall(folder)
     url = f"sqlite:///{tmp_path / 'raysvc.db'}"
     command = [sys.executable, "-c", OLD_SERVER, url, str(folder)]
-    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(folder)}, cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(folder)}, cwd=tmp_path, check=True, timeout=180)
     return url
 
 

@@ -13,7 +13,7 @@ from raysvc.errors import Invalid
 from .platform_process import PlatformProcess, eventually
 from .test_restart import RUN_S, WAITS, let_go
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 def pools(data_dir: Path) -> list[psutil.Process]:
@@ -44,7 +44,7 @@ def test_warm_jobs_outlive_the_server_and_are_tried_again_after_their_pool(serve
 
     lost = client.jobs.submit(entrypoint=WAITS, driver="warm", retry={"backoff_s": 0})
     client.jobs.wait(lost.id, RUN_S, until=lambda job: job.phase is JobPhase.RUNNING)
-    for process in eventually(lambda: pools(server.data_dir), 10):
+    for process in eventually(lambda: pools(server.data_dir), RUN_S):
         process.send_signal(signal.SIGKILL)
     again = client.jobs.wait(lost.id, RUN_S, until=lambda job: job.attempt == 2 and job.phase is JobPhase.RUNNING)
     assert again.attempts[0].reason is not None

@@ -55,7 +55,8 @@ def one(seed: int, *, shrink: bool) -> int:
             plan = smaller(plan, said)
         outcome = carry_out(plan, said, trace=True)
     say(f"seed {plan.seed}: {plan.servers} servers, {plan.slots} slots, faults {plan.kinds or 'none by chance'}")
-    say(f"limits {plan.limits}, start {plan.startup_s} s, stop {plan.stop_s} s, latency to {plan.latency_s} s")
+    steps = "two steps" if plan.two_steps else "one step"
+    say(f"limits {plan.limits}, {steps}, start {plan.startup_s} s, stop {plan.stop_s} s, latency to {plan.latency_s} s")
     for line in (*outcome.trace, *(f"WRONG: {wrong}" for wrong in outcome.wrongs)):
         say(line)
     say(f"seed {seed}: {len(outcome.wrongs) or 'nothing'} wrong, {outcome.seconds:.0f} s of virtual time")

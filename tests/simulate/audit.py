@@ -1,5 +1,8 @@
 """What must hold at each change of a record and at each start of an attempt, judged as it happens."""
 
+from datetime import datetime
+
+from raysvc.control.decide import START_TIMEOUT
 from raysvc.control.lease import NAME
 from raysvc.domain.job import JOB_TRANSITIONS, PLACED, Job, JobPhase, JobRef
 from raysvc.domain.observation import Observation, Seen
@@ -8,6 +11,7 @@ from raysvc.domain.reason import Reason, ReasonCode
 from raysvc.domain.resources import Resources
 from raysvc.testing.cluster import Life
 from tests.simulate.loop import CURRENT
+from tests.simulate.plan import FAULTY_S
 from tests.simulate.world import World
 
 P = JobPhase
@@ -27,6 +31,11 @@ class Auditor:
         self._begun: set[str] = set()
         # Attempts that a record says are on the cluster: none of them may be sent once more.
         self._known: set[str] = set()
+        # Attempts that arrived when their sender no longer waited, and up to when the cluster has told of each.
+        self._arrived: set[str] = set()
+        self._told: dict[str, datetime] = {}
+        self._seen = world.backend.ray.seen
+        world.backend.ray.seen = self.seen  # type: ignore[method-assign]
         world.store.jobs.witness = self.changed
         world.backend.ray.witness = self.begun
 
@@ -39,9 +48,8 @@ class Auditor:
         self._tell(before, job)
         if job.phase in PLACED:
             self._placed[job.uid] = job
-            if job.ref is not None and (
-                job.phase is P.RUNNING or (job.phase is P.STARTING and job.reason.code != C.SUBMITTING)
-            ):
+            sent = job.reason.code != C.SUBMITTING and not self.world.plan.two_steps
+            if job.ref is not None and (job.phase is P.RUNNING or (job.phase is P.STARTING and sent)):
                 self._known.add(job.ref.name)
         else:
             self._placed.pop(job.uid, None)
@@ -94,6 +102,9 @@ class Auditor:
         """Hold the end of an attempt, or of a job that waited, against what happened."""
         lives, lost = self.lives(before.ref) if before.ref and before.phase in PLACED else ([], False)
         now = self.world.clock.now()
+        unseen = [life for life in lives if self._unseen(life)]
+        self.late.update(life.ref.name for life in unseen)
+        lives = [life for life in lives if life not in unseen]
         running = [life for life in lives if not life.over(now)]
         if running and why.code is C.SECRET_MISSING:
             self.late.update(life.ref.name for life in running)  # on its way when it was refused: swept
@@ -103,6 +114,14 @@ class Auditor:
         if not self._fits(job, why, ends, lost=lost):
             seen = ", ".join(f"{end.seen} {end.cause or ''}" for end in ends) or "nothing"
             self.wrong(f"{job.id} moved to {job.phase} for {why.code}; what happened to its attempt is: {seen}")
+
+    def _unseen(self, life: Life) -> bool:
+        """Return whether an attempt came after its sender had given it up, and after the cluster was last asked of it.
+
+        Who is told that it is absent, and was told so a while before, cannot know: it is swept.
+        """
+        name = life.ref.name
+        return name in self._arrived and name in self._told and self._told[name] < life.began
 
     def _fits(self, job: Job, why: Reason, ends: list[Observation], *, lost: bool) -> bool:
         code = why.code
@@ -118,9 +137,17 @@ class Auditor:
         if code is C.TIMED_OUT:
             # Whether its time was over is judged when that is said; one that is told to end may well fail by itself.
             return lost or not any(end.seen is Seen.SUCCEEDED for end in ends)
+        if code in {C.SECRET_MISSING, C.START_TIMED_OUT}:
+            return self._may_not_begin(job, code)
+        # What was made and had not begun is gone without a trace where somebody ends it by hand.
+        return code is C.CLUSTER_LOST and (lost or (self.world.plan.two_steps and job.uid in self.world.by_hand))
+
+    def _may_not_begin(self, job: Job, code: ReasonCode) -> bool:
         if code is C.SECRET_MISSING:
             return job.project in self.world.forgotten
-        return code is C.CLUSTER_LOST and lost
+        # No run lasts so long: only clocks that were set forward make it so.
+        ahead: float = sum(max(0.0, op.what["seconds"]) for op in self.world.plan.ops if op.kind == "jump")
+        return ahead + FAULTY_S >= START_TIMEOUT.total_seconds()
 
     def _check_budget(self, before: Job, job: Job) -> None:
         retry = job.spec.retry
@@ -140,10 +167,17 @@ class Auditor:
         current = [ray.lives[ref.name]] if ref.name in ray.lives else []
         return [*(one.life for one in past), *current], any(one.lost for one in past)
 
+    def seen(self, ref: JobRef, at: datetime) -> Observation:
+        """Tell what the cluster tells, and remember up to when that goes."""
+        self._told[ref.name] = max(at, self._told.get(ref.name, at))
+        return self._seen(ref, at)
+
     def begun(self, ref: JobRef) -> None:
         """Judge the start of an attempt on the cluster."""
         world = self.world
         world.note(f"    cluster: {ref.name} begins")
+        if world.backend.ray.lives[ref.name].began < world.clock.now():
+            self._arrived.add(ref.name)  # worked out when somebody looks: after it was
         job = world.store.jobs._jobs.get(ref.uid)  # noqa: SLF001 what is kept now, without an await
         if job is None:
             self.wrong(f"{ref.name} begins, and no job is kept under its uid")

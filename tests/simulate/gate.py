@@ -133,5 +133,5 @@ class Behind:
     async def close(self, *, leave_running: bool = False) -> None: ...
 
 
-STORE_PARTS = ("jobs", "leases", "projects", "tokens", "secrets", "packages", "flags")
+STORE_PARTS = ("jobs", "leases", "projects", "tokens", "secrets", "packages", "flags", "pools", "quarantines")
 BACKEND_PARTS = ("jobs", "clusters", "artifacts")

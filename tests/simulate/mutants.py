@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 from raysvc.control import decide as decisions
 from raysvc.control import housekeeping, reconciler
+from raysvc.control.agenda import Agenda
 from raysvc.control.decide import Decision, Effect, decide
 from raysvc.control.housekeeping import Housekeeper, claimed
 from raysvc.control.lease import Leadership
@@ -16,7 +17,7 @@ from raysvc.control.reconciler import Reconciler
 from raysvc.domain.job import Job, JobPhase, JobRef
 from raysvc.domain.observation import Observation, Seen
 from raysvc.errors import RaysvcError
-from raysvc.ports import Lease
+from raysvc.ports import Addition, Lease
 from raysvc.testing import job_store
 from raysvc.testing.job_store import MemoryJobs
 from tests.simulate.world import START
@@ -34,7 +35,7 @@ async def _none_swept(_: object) -> int:
 async def _saved_first(self: Reconciler, job: Job, decision: Decision) -> Decision:
     if decision.effect is Effect.APPLY:
         job, event = decisions.changed(job, decision, self._world.clock.now(), "raysvc")
-        await self._save(job, [event])
+        await self._save(job, [event], decision.look_at)
     return await _PERFORM(self, job, decision)
 
 
@@ -43,6 +44,7 @@ async def _tried_once(self: Archive, ref: JobRef, *_: object) -> None:
         await self._copy(ref, follow=False)
 
 
+_ADD = MemoryJobs._add  # noqa: SLF001
 _PERFORM = Reconciler._perform  # noqa: SLF001
 _END_OR_RETRY = decisions._end_or_retry  # noqa: SLF001
 
@@ -78,8 +80,8 @@ async def _overwriting(self: MemoryJobs, job: Job, events: Any) -> None:
     self._put(job)
 
 
-async def _forgetful(self: MemoryJobs, job: Job, events: Any, *, packages: Any = (), **_: Any) -> tuple[Job, bool]:
-    return await self.add(job, events, packages=packages), True
+def _forgetful(self: MemoryJobs, new: Addition) -> tuple[Job, bool]:
+    return _ADD(self, new._replace(key=None))
 
 
 async def _no_key(*_: object) -> None:
@@ -113,9 +115,9 @@ MUTANTS: dict[str, tuple[tuple[Any, str, Any], ...]] = {
     "the end does not wait for its log": ((Archive, "drain", _tried_once), (Archive, "finish", _nothing)),
     "a deleted job keeps its log": ((Archive, "delete", _nothing),),
     "saves do not compare": ((MemoryJobs, "save", _overwriting),),
-    "idempotency keys are forgotten": ((MemoryJobs, "add_once", _forgetful), (MemoryJobs, "by_key", _no_key)),
+    "idempotency keys are forgotten": ((MemoryJobs, "_add", _forgetful), (MemoryJobs, "by_key", _no_key)),
     "what runs is not counted": ((MemoryJobs, "placed", _none_placed),),
-    "a clock that is set back is not noticed": ((Reconciler, "_due_until", lambda _, now: now),),
+    "a clock that is set back is not noticed": ((Agenda, "until", lambda _, now: now),),
 }
 
 

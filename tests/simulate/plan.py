@@ -1,6 +1,6 @@
 """A seed becomes a plan: what is asked for, and what goes wrong. Pure; the same seed, the same plan."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -51,7 +51,10 @@ class Op:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a run depends on. `kinds`: the faults that strike by chance, and how likely."""
+    """All that a run depends on. `kinds`: the faults that strike by chance, and how likely.
+
+    `two_steps`: an attempt is made by one call and begun by another.
+    """
 
     seed: int
     servers: int
@@ -62,6 +65,7 @@ class Plan:
     kinds: dict[str, float]
     limits: dict[str, dict[str, float]]
     ops: tuple[Op, ...]
+    two_steps: bool = False
 
     def cluster_faults(self) -> Faults:
         chances = {name: chance for name, chance in self.kinds.items() if name in _CLUSTER}
@@ -91,7 +95,18 @@ def draw(seed: int) -> Plan:
         kinds=kinds,
         limits=limits,
         ops=tuple(sorted(ops, key=lambda op: op.at)),
+        two_steps=dice.random() < 0.2,
     )
+
+
+def crowded(plan: Plan) -> Plan:
+    """Return the plan with two servers, far from their store, and room for one job: what is done twice is seen soon."""
+    return replace(plan, servers=2, slots=1, latency_s=0.2)
+
+
+def lossy(plan: Plan) -> Plan:
+    """Return the plan with other faults: no answer comes, and what was asked for comes about all the same."""
+    return replace(plan, kinds={"late": 0.3, "unread": 0.2, "reply_lost": 0.2, "store_reply_lost": 0.1})
 
 
 def _when(dice: Random) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from raysvc.control import decide, housekeeping, queue, reconciler
+from raysvc.control import agenda, decide, housekeeping, queue
 from tests.simulate.audit import Auditor
 from tests.simulate.client import Clients
 from tests.simulate.loop import Stuck, VirtualLoop
@@ -26,7 +26,7 @@ _PACE: tuple[tuple[Any, str, Any], ...] = (
     (decide, "SHORTEST_LOOK", timedelta(milliseconds=200)),
     (decide, "LONGEST_LOOK", timedelta(seconds=2)),
     (housekeeping, "EVERY_S", 5.0),
-    (reconciler, "DUE_LIMIT", 3),
+    (agenda, "DUE_LIMIT", 3),
     (queue, "LOOK_AHEAD", 2),
 )
 

@@ -28,6 +28,10 @@ def unsettled(world: World) -> list[str]:
             waits.append(f"{life.ref.name} runs on the cluster")
         elif not claimed(kept, life.ref, now, KEEP):
             waits.append(f"{life.ref.name} is left on the cluster, and no record claims it")
+    for ref, _ in world.backend.ray.made.values():
+        owner = world.store.jobs._jobs.get(ref.uid)  # noqa: SLF001
+        if not (owner and owner.live) and ref.name not in world.backend.ray.lives:
+            waits.append(f"{ref.name} is made on the cluster, and waits for ever")
     return waits
 
 

@@ -174,6 +174,7 @@ class World:
         self.backend.poll_s = 1.0
         self.backend.ray.startup_s = plan.startup_s
         self.backend.ray.stop_s = plan.stop_s
+        self.backend.ray.two_steps = plan.two_steps
         self.backend.cluster = self.backend.cluster.model_copy(update={"max_running_jobs": plan.slots})
         self.uids: dict[int, str] = {}
         self.servers: list[Server] = []

@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from raysvc.api import problem
 from raysvc.api.problem import Problem
 from raysvc.api.v1 import view
+from raysvc.domain.inventory import FitAsk, NewPools, NewQuarantine
 from raysvc.domain.project import Limits
 
 _REF = "#/components/schemas/"
@@ -25,6 +26,9 @@ _BODIES: tuple[type[BaseModel], ...] = (
     view.NewToken,
     view.SecretValue,
     view.Pause,
+    NewPools,
+    FitAsk,
+    NewQuarantine,
 )
 _DESCRIPTION = """The native API of raysvc.
 
@@ -36,6 +40,7 @@ TAGS = [
     {"name": "jobs", "description": "Submit, watch, stop, delete."},
     {"name": "output", "description": "Logs, events, metrics and files of a job."},
     {"name": "projects", "description": "Projects, their limits and secrets."},
+    {"name": "pools", "description": "Node pools, nodes, and where a job would go."},
     {"name": "platform", "description": "Clusters, tokens, admission, policies."},
     {"name": "health", "description": "For probes and Prometheus."},
 ]

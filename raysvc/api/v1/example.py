@@ -155,3 +155,100 @@ SECRET: dict[str, Any] = {
     "updated_at": _AT,
 }
 PAUSED: dict[str, Any] = {"paused": True, "message": "nightly maintenance until 06:00 UTC"}
+_POOL_SPEC: dict[str, Any] = {
+    "selector": {"example.com/pool": "h100"},
+    "node_class": "user",
+    "nodes": {"min": 0, "max": None, "fixed": 4},
+    "node": {"cpus": 96, "gpus": 0, "memory": 1_000_000_000_000, "custom": {}},
+    "accelerator": {
+        "name": "H100",
+        "products": [],
+        "count": 8,
+        "memory_mib": 81559,
+        "mig": None,
+        "replicas": 1,
+        "resource": "nvidia.com/gpu",
+    },
+    "taints": [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}],
+    "tolerations": [],
+    "spot": False,
+    "price_per_hour": None,
+    "topology": {"nvlink_domain": "nvidia.com/gpu.clique", "rack": "example.com/rack"},
+    "rdma": {"resource": "rdma/ib", "count": 8},
+    "hugepages": {},
+    "numa": "none",
+    "os": {
+        "kernel": None,
+        "os_image": None,
+        "container_runtime": None,
+        "kubelet": None,
+        "driver": "570.*",
+        "on_drift": "exclude",
+    },
+    "projects": [],
+}
+POOLS: dict[str, Any] = {
+    "pools": [
+        {
+            "name": "h100",
+            "spec": {
+                "selector": {"example.com/pool": "h100"},
+                "nodes": {"fixed": 4},
+                "accelerator": {"name": "H100", "count": 8},
+                "taints": [{"key": "nvidia.com/gpu", "value": "present"}],
+                "os": {"driver": "570.*", "on_drift": "exclude"},
+            },
+        },
+        {
+            "name": "system",
+            "spec": {
+                "selector": {"example.com/pool": "system"},
+                "node_class": "system",
+                "nodes": {"min": 1, "max": 3},
+                "node": {"cpus": 15, "memory": 60_000_000_000},
+            },
+        },
+    ]
+}
+POOL_STATE: dict[str, Any] = {
+    "name": "h100",
+    "spec": _POOL_SPEC,
+    "created_at": _AT,
+    "updated_at": _AT,
+    "seen": 4,
+    "usable": 3,
+    "notes": ["gpu-2: driver is 550.90, not 570.*"],
+}
+FIT: dict[str, Any] = {
+    "spec": {
+        "entrypoint": "python train.py",
+        "shape": {
+            "workers": [
+                {
+                    "scale": {"min": 2, "want": 2, "max": 2},
+                    "resources": {"cpus": 32, "gpus": 8},
+                    "accelerator": "H100",
+                    "topology": "nvlink-domain",
+                }
+            ]
+        },
+    }
+}
+QUARANTINE: dict[str, Any] = {"node": "gpu-2", "reason": "XID 79 twice today", "by": "ada", "at": _AT}
+NODE: dict[str, Any] = {
+    "name": "gpu-2",
+    "pool": "h100",
+    "usable": False,
+    "why": "quarantined: XID 79 twice today",
+    "quarantine": QUARANTINE,
+    "drift": [],
+    "allocatable": {"cpu": 96, "memory": 1_000_000_000_000, "nvidia.com/gpu": 8},
+    "used": {},
+    "os": {
+        "kernel": "6.8.0-31-generic",
+        "os_image": "Ubuntu 24.04.1 LTS",
+        "container_runtime": "containerd://2.1.4",
+        "kubelet": "v1.36.3",
+        "driver": "570.124.06",
+    },
+}

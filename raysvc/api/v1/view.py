@@ -53,7 +53,7 @@ class Items(BaseModel, Generic[T]):
 class JobPage(BaseModel):
     """A page of jobs, newest first. Ask again with `cursor=<next_cursor>`; null on the last page.
 
-    Where filters rarely meet, a page may be short, or empty, and yet not be the last.
+    A page has at most 16 MiB of jobs, and looks at so many at most: it may be short, or empty, and yet not be the last.
     """
 
     items: tuple[JobView, ...]

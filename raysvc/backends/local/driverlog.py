@@ -1,32 +1,23 @@
-r"""A driver's output, by byte offset: from Ray's session folder where that is on this machine, else over REST.
+r"""A driver's output, by byte offset, from Ray's session folder on this machine.
 
 Ray's own tail sleeps a second at a time, begins at byte 0 and rewrites `\r`; the file is what the driver wrote.
 """
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from raysvc.backends.local.beneath import open_below
-from raysvc.backends.local.session import Session
+from raysvc.backends.rayjob.restlog import Ended, log_name
 from raysvc.domain.job import JobRef
 from raysvc.ports import Clock
 
 _CHUNK = 1 << 18
-# A file is looked at by fstat, which costs microseconds; over REST it is fetched as a whole.
+# A look is an fstat, which costs microseconds.
 _FILE_POLL_S = 0.1
-_REST_POLL_S = 1.0
 # In so many looks that find nothing new, the cluster is asked once whether the attempt has ended.
 _ENDED_POLLS = 5
-
-Ended = Callable[[], Awaitable[bool]]
-
-
-def log_name(ref: JobRef) -> str:
-    """Return the name of an attempt's driver log (JOB_LOGS_PATH_TEMPLATE in ray/dashboard/modules/job/common.py)."""
-    return f"job-driver-{ref.name}.log"
 
 
 class FileLog:
@@ -66,34 +57,3 @@ class FileLog:
             except OSError:
                 continue
         return None
-
-
-class RestLog:
-    """An attempt's log on another machine. Ray's API has no offset, so each look fetches it from its beginning."""
-
-    def __init__(self, session: Session, ref: JobRef, clock: Clock) -> None:
-        self._session = session
-        self._ref = ref
-        self._clock = clock
-
-    async def read(self, offset: int, ended: Ended | None) -> AsyncGenerator[bytes, None]:
-        """As FileLog.read. Raises Unavailable."""
-        over = ended is None
-        while True:
-            position = 0
-            async with aclosing(await self._fetch()) as chunks:
-                async for chunk in chunks:
-                    position += len(chunk)
-                    if position > offset:
-                        fresh = chunk[offset - position :]
-                        offset = position
-                        yield fresh
-            if over or ended is None:
-                return
-            over = await ended()
-            await self._clock.sleep(_REST_POLL_S)
-
-    async def _fetch(self) -> AsyncGenerator[bytes, None]:
-        record = await self._session.api.job(self._ref.name) or {}
-        node = record.get("driver_node_id") or self._session.head_node
-        return self._session.api.log_file(node, log_name(self._ref))

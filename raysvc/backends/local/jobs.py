@@ -14,13 +14,15 @@ import structlog
 from raysvc.backends.local.area import Area, disk
 from raysvc.backends.local.beneath import folder_below
 from raysvc.backends.local.delivery import Delivery
-from raysvc.backends.local.driverlog import FileLog, RestLog, log_name
+from raysvc.backends.local.driverlog import FileLog
 from raysvc.backends.local.pool.fit import check
 from raysvc.backends.local.pool.runs import Runs, Start
 from raysvc.backends.local.session import Session
 from raysvc.backends.local.supervisor import Supervisor
 from raysvc.backends.local.watch import LogWatch
+from raysvc.backends.rayjob.api import RayApi
 from raysvc.backends.rayjob.body import SECRET, Place, current_ref, fill, package_references, render, secret_names
+from raysvc.backends.rayjob.restlog import RestLog, log_name
 from raysvc.backends.rayjob.status import observation
 from raysvc.domain.cluster import ClusterPhase
 from raysvc.domain.job import Job, JobRef
@@ -184,13 +186,12 @@ class LocalJobs:
         async def ended() -> bool:
             return (await self.observe(ref)).seen in ENDED | {Seen.ABSENT}
 
+        async def far() -> RayApi:
+            return self._world.supervisor.require().api
+
         session = self._world.supervisor.session
         files = self._world.own or (session is not None and session.logs is not None)
-        source = (
-            FileLog(self._log_folders, ref, self._world.clock)
-            if files
-            else RestLog(self._world.supervisor.require(), ref, self._world.clock)
-        )
+        source = FileLog(self._log_folders, ref, self._world.clock) if files else RestLog(far, ref, self._world.clock)
         async with aclosing(source.read(offset, ended if follow else None)) as chunks:
             async for chunk in chunks:
                 yield chunk

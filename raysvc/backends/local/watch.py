@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from raysvc.backends.local.driverlog import log_name
+from raysvc.backends.rayjob.restlog import log_name
 from raysvc.domain.job import JobRef
 from raysvc.ports import Clock
 

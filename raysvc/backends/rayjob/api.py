@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,31 @@ _NO_FILE = "A file is not found"
 _EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception): ", re.MULTILINE)
 
 
+@dataclass(frozen=True)
+class Door:
+    """A Kubernetes API server before Ray: it asks who comes, by `authorization`, and lets Ray's own header pass."""
+
+    auth: httpx.Auth
+    tls: ssl.SSLContext
+
+
 class RayApi:
     """One cluster's dashboard. Every method raises Unavailable where it does not answer or answers with nonsense."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, door: Door | None = None) -> None:
         self.url = url.rstrip("/")
-        self.headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._door = door
+        header = "x-ray-authorization" if door else "authorization"
+        self.headers = {header: f"Bearer {token}"} if token else {}
         # No proxies of the environment: the token must not pass through one.
-        self._http = httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=TIMEOUT_S, trust_env=False)
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            headers=self.headers,
+            timeout=TIMEOUT_S,
+            trust_env=False,
+            auth=door.auth if door else None,
+            verify=door.tls if door else True,
+        )
 
     async def close(self) -> None:
         """Let go of the cluster; a call in progress and any later one raises Unavailable."""
@@ -98,6 +117,7 @@ class RayApi:
         self._require_open()
         try:
             async with self._http.stream("GET", "/api/v0/logs/file", params=query) as response:
+                await self._require_still_open(response)
                 if response.is_success:
                     async for chunk in response.aiter_bytes(_CHUNK):
                         yield chunk
@@ -110,9 +130,10 @@ class RayApi:
         self._require_open()
         try:
             response = await self._http.request(method, path, **rest)
+            await self._require_still_open(response)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
-        if response.is_success or response.status_code in accept:
+        if response.is_success or (response.status_code in accept and not self._turned_away(response)):
             return response
         if response.status_code in {401, 403}:
             raise Unavailable(f"Ray at {self.url} refuses our token ({response.status_code}). See --ray-token-file.")
@@ -120,10 +141,20 @@ class RayApi:
             f"Ray at {self.url} answered {response.status_code} to {method} {path}: {said(response.text)}"
         )
 
+    def _turned_away(self, response: httpx.Response) -> bool:
+        """Tell whether the door answered, and not Ray: its 404 says that the cluster is gone, and nothing of a job."""
+        return self._door is not None and '"kind":"Status"' in response.text.replace(" ", "")
+
     def _require_open(self) -> None:
         # Who took the session before its head died may come to use it after it was let go.
         if self._http.is_closed:
             raise Unavailable(f"The session with Ray at {self.url} has ended.")
+
+    async def _require_still_open(self, response: httpx.Response) -> None:
+        # httpx forgets a connection that was still being made when the client was closed.
+        if self._http.is_closed and (stream := response.extensions.get("network_stream")) is not None:
+            await stream.aclose()
+        self._require_open()
 
     def _unreachable(self, error: httpx.HTTPError) -> Unavailable:
         return Unavailable(f"Ray at {self.url} does not answer ({type(error).__name__}).")

@@ -23,11 +23,12 @@ _JOB_NAME = "job_name"
 
 @dataclass(frozen=True)
 class Place:
-    """What only the backend knows of where an attempt runs: its folders, and whose server sends it."""
+    """What only the backend knows of where an attempt runs: its folders, whose server sends it, if from an image."""
 
     checkpoint: str
     output: str
     instance: str
+    images: bool = False
 
 
 def current_ref(job: Job) -> JobRef:
@@ -110,7 +111,8 @@ def _runtime_env(job: Job, place: Place) -> dict[str, Any]:
     if spec.code is not None:
         if env.get("working_dir"):
             raise Invalid("Give either code or runtime_env.working_dir, not both.", field="code")
-        env["working_dir"] = _working_dir(spec.code)
+        if not (place.images and isinstance(spec.code, ImageCode)):
+            env["working_dir"] = _working_dir(spec.code)
     variables = env.get("env_vars") or {}
     if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
         raise Invalid("runtime_env.env_vars must map names to strings.", field="runtime_env.env_vars")

@@ -19,7 +19,8 @@ from raysvc.ports import Backend, Clock
 
 LOOK_S = 0.05
 # How long a head may take on a machine whose cores others use too.
-READY_S = 120.0
+READY_S = 240.0
+JOB_S = 120.0
 Found = TypeVar("Found")
 _numbers = itertools.count(1)
 
@@ -88,14 +89,14 @@ class Lab:
         await self.backend.jobs.apply(job)
         return await self.ended(ref_of(job))
 
-    async def ended(self, ref: JobRef, seconds: float = 60) -> Observation:
+    async def ended(self, ref: JobRef, seconds: float = JOB_S) -> Observation:
         async def look() -> Observation | None:
             seen = await self.backend.jobs.observe(ref)
             return seen if seen.seen in ENDED else None
 
         return await self.until(look, seconds)
 
-    async def until(self, look: Callable[[], Awaitable[Found | None]], seconds: float = 60) -> Found:
+    async def until(self, look: Callable[[], Awaitable[Found | None]], seconds: float = JOB_S) -> Found:
         """Return what `look` finds, as soon as it finds something; fails after that long."""
         deadline = self.clock.now().timestamp() + seconds
         while self.clock.now().timestamp() < deadline:

@@ -97,7 +97,7 @@ async def test_stop_ends_a_job_and_may_be_repeated(lab: Lab) -> None:
         seen = await lab.backend.jobs.observe(ref_of(job))
         return seen if seen.seen in ENDED else None
 
-    assert (await lab.until(stopped, 30)).seen is Seen.STOPPED
+    assert (await lab.until(stopped)).seen is Seen.STOPPED
     await lab.backend.jobs.stop(ref_of(job))
 
 

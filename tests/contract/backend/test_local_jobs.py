@@ -49,7 +49,7 @@ async def test_stop_lets_a_driver_clean_up(either: Lab) -> None:
 
     await either.until(began)
     await either.backend.jobs.stop(ref_of(job))
-    assert (await either.ended(ref_of(job), 10)).seen is Seen.STOPPED
+    assert (await either.ended(ref_of(job))).seen is Seen.STOPPED
     assert b"cleaned up\n" in await either.log(ref_of(job))
 
 

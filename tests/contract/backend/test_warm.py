@@ -51,7 +51,7 @@ async def gone(lab: Lab, word: str) -> None:
     async def look() -> bool | None:
         return True if not having(word) else None
 
-    await lab.until(look, 15)
+    await lab.until(look)
 
 
 async def started(lab: Lab, job: Job, word: str) -> None:
@@ -92,7 +92,7 @@ async def test_who_watches_hears_of_a_job_when_it_begins_and_ends(either: Lab) -
         async def look() -> bool | None:
             return True if ref_of(job) in heard else None
 
-        await either.until(look, 5)
+        await either.until(look)
     finally:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
@@ -105,7 +105,7 @@ async def test_pools_of_many_projects_make_room_for_each_other(warm: Lab, local_
     async def look() -> bool | None:
         return True if len(pools(local_dir)) <= MOST_POOLS else None
 
-    await warm.until(look, 10)
+    await warm.until(look)
 
 
 async def test_a_driver_of_ray_has_its_code_in_its_workers_and_its_name_in_the_dashboard(warm: Lab) -> None:

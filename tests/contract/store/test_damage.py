@@ -72,7 +72,7 @@ async def test_a_damaged_page_that_nobody_reads_is_found_in_the_background(file:
         assert await store.jobs.get_by_uid(before.uid) == before
         assert store.damage() is None
         await clock.run(60)
-        await asyncio.wait_for(watch, 30)
+        await asyncio.wait_for(watch, 120)
         found = store.damage()
         assert found is not None
         for said in (str(file), "raysvc restore", "newest backup"):
@@ -90,7 +90,7 @@ async def test_who_meets_a_damaged_page_is_told_and_the_store_goes_no_further(fi
         call: Callable[[], Awaitable[object]] = (lambda: every_job(store)) if use == "read" else (lambda: added(store))
         with pytest.raises(Damaged):
             await call()
-        await asyncio.wait_for(watch, 30)
+        await asyncio.wait_for(watch, 120)
         with pytest.raises(Damaged, match="this server stops"):
             await store.leases.acquire("a", "b", now=FakeClock().now(), ttl_s=1)
 
@@ -112,14 +112,14 @@ async def test_a_sound_file_is_examined_each_day_and_nothing_is_said(file: Path)
     async with opened(file, clock) as store:
         watch = asyncio.create_task(store.watch())
         await clock.run(10)
-        deadline = asyncio.get_running_loop().time() + 30
+        deadline = asyncio.get_running_loop().time() + 120
         while not clock.sleeping:  # examined, and waiting for the next day
             assert asyncio.get_running_loop().time() < deadline
             await asyncio.sleep(0.01)
         assert store.damage() is None
         damage(file, "secret")
         await clock.run(86_400)
-        await asyncio.wait_for(watch, 30)
+        await asyncio.wait_for(watch, 120)
         assert store.damage() is not None
 
 

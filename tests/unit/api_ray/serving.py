@@ -13,7 +13,7 @@ from starlette.routing import Route
 from raysvc.api.plain import Handler
 from raysvc.api.server import Listeners
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @dataclass

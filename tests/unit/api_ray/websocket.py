@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from starlette.types import ASGIApp
 
-DEADLINE_S = 5.0
+DEADLINE_S = 60.0
 
 
 class Socket:

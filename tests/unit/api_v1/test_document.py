@@ -6,7 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from raysvc.api.v1 import view
+from raysvc.api.v1 import example, view
+from raysvc.domain.inventory import FitAsk, NewPools, NewQuarantine, NodeState, PoolState
+from raysvc.domain.node import Quarantine
 from raysvc.domain.project import Limits
 from tests.unit.api_v1.world import World
 
@@ -18,7 +20,12 @@ BODIES: dict[str, type[BaseModel]] = {
     "NewToken": view.NewToken,
     "SecretValue": view.SecretValue,
     "Pause": view.Pause,
+    "NewPools": NewPools,
+    "FitAsk": FitAsk,
+    "NewQuarantine": NewQuarantine,
 }
+# Routes that take a body and keep nothing.
+ONLY_ASK = {"/v1/pools:fit"}
 
 
 def operations(world: World) -> list[tuple[str, str, dict[str, Any]]]:
@@ -77,9 +84,16 @@ async def test_the_examples_of_replies_are_of_their_schema(world: World) -> None
     assert checked >= 3
 
 
+def test_the_examples_of_pools_and_nodes_are_as_they_are_sent() -> None:
+    kinds = ((PoolState, example.POOL_STATE), (NodeState, example.NODE), (Quarantine, example.QUARANTINE))
+    for kind, shown in kinds:
+        found = TypeAdapter[BaseModel](kind).validate_python(shown)
+        assert found.model_dump(mode="json").keys() == shown.keys()
+
+
 async def test_every_write_has_a_dry_run(world: World) -> None:
     for path, method, operation in operations(world):
-        if path.startswith("/v1/") and method != "get" and path != "/v1/jobs:batch":
+        if path.startswith("/v1/") and method != "get" and path not in {"/v1/jobs:batch", *ONLY_ASK}:
             assert "dry_run" in {p["name"] for p in operation["parameters"]}, (method, path)
 
 

@@ -1,12 +1,13 @@
 """POST /v1/jobs and /v1/jobs:batch."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import httpx
 import pytest
 
-from raysvc.domain.job import JobPhase
+from raysvc.domain.job import Job, JobPhase
 from raysvc.domain.project import Limits, Project, Role
+from raysvc.ports import Addition
 from tests.unit.api_v1.world import World
 
 SPEC = {"entrypoint": "python train.py", "labels": {"team": "nlp"}}
@@ -174,14 +175,16 @@ async def test_a_thousand_in_one_batch_are_kept_or_refused_each_in_its_place(wor
 async def test_one_submission_that_breaks_does_not_break_the_batch(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = world.store.jobs.add
+    real = world.store.jobs.add_each
 
-    async def add(job: Any, *arguments: Any, **options: Any) -> Any:
-        if job.id == "broken":
-            raise RuntimeError("boom")
-        return await real(job, *arguments, **options)
+    async def add_each(additions: Sequence[Addition]) -> Sequence[tuple[Job, bool] | Exception]:
+        outcomes = await real(additions)
+        return [
+            RuntimeError("boom") if new.job.id == "broken" else outcome
+            for new, outcome in zip(additions, outcomes, strict=True)
+        ]
 
-    monkeypatch.setattr(world.store.jobs, "add", add)
+    monkeypatch.setattr(world.store.jobs, "add_each", add_each)
     batch = {"jobs": [{"spec": SPEC, "id": "broken"}, {"spec": SPEC, "id": "whole"}]}
     results = (await world.call("POST", "/v1/jobs:batch", json=batch)).json()["results"]
     assert [result["status"] for result in results] == [500, 201]

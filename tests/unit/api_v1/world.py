@@ -115,7 +115,7 @@ class Stream:
 
     async def next(self) -> Sent | None:
         """Return the next event, None at the end of the stream; fails when none comes in time."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (block := await self._block()) is not None:
                 fields = dict(line.partition(": ")[::2] for line in block.split("\n"))
                 if "data" in fields:

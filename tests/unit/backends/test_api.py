@@ -1,5 +1,7 @@
 """The HTTP client, against a server that says what Ray would."""
 
+import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -144,6 +146,35 @@ async def test_a_session_that_ended_while_it_was_in_use_is_unavailable(ray: Answ
         await api.nodes()
     with pytest.raises(Unavailable, match="has ended"):
         _ = [chunk async for chunk in api.log_file("n", "f")]
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_connection_that_was_being_made_when_the_session_ended_is_closed(steps: int) -> None:
+    """The session ends so many steps of the loop after the call began. httpx forgets what is not connected by then."""
+    held, changed = set[asyncio.StreamWriter](), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.add(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            await reader.read()  # until the client hangs up
+        writer.close()
+        held.remove(writer)
+        changed.set()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        api = RayApi(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", None)
+        call = asyncio.create_task(api.version())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await api.close()
+        with contextlib.suppress(Unavailable):
+            await call
+        async with asyncio.timeout(30):
+            while held:
+                changed.clear()
+                await changed.wait()
 
 
 async def test_absent_is_an_answer(ray: Answers, api: RayApi) -> None:

@@ -27,7 +27,7 @@ def init(*arguments: str | Path) -> list[str]:
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(init(*arguments), capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(init(*arguments), capture_output=True, text=True, check=False, timeout=120)
 
 
 def having(word: str) -> list[psutil.Process]:
@@ -50,7 +50,7 @@ def span() -> Iterator[str]:
     """Return a number of seconds to sleep that no other process sleeps; nobody may sleep it at the end."""
     seconds = str(secrets.randbelow(10**9) + 10**6)
     yield seconds
-    assert within(5, lambda: not having(seconds))
+    assert within(60, lambda: not having(seconds))
 
 
 @pytest.mark.parametrize(("command", "code"), [("exit 7", 7), ("kill -9 $$", 137), ("true", 0)])
@@ -70,7 +70,7 @@ def test_no_orphan_survives_the_command(span: str) -> None:
     hide = f"(setsid env -i sh -c 'sleep {span} & sleep {span}' &) ; (sleep {span} &)"
     began = time.monotonic()
     assert run("--", "sh", "-c", f"{hide}; exit 3").returncode == 3
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert not having(span)
 
 
@@ -78,9 +78,9 @@ def test_no_orphan_survives_the_command(span: str) -> None:
 def test_sigterm_reaches_all_and_sigkill_follows(span: str, tmp_path: Path) -> None:
     script = f"trap 'echo told > {tmp_path}/told' TERM; (trap '' TERM; sleep {span}) & while :; do sleep 0.05; done"
     with subprocess.Popen(init("--", "sh", "-c", script)) as process:
-        assert within(10, lambda: having(span))
+        assert within(60, lambda: having(span))
         process.terminate()
-        assert process.wait(10) == 137
+        assert process.wait(60) == 137
     assert (tmp_path / "told").exists()
 
 
@@ -91,16 +91,16 @@ def test_in_the_background_it_is_found_by_its_id_and_outlives_its_parent(span: s
     assert started.returncode == 0
     (first, *_) = having(word)
     assert os.getsid(first.pid) == first.pid
-    assert within(10, lambda: (tmp_path / "log").read_text() == "hello\n")
+    assert within(60, lambda: (tmp_path / "log").read_text() == "hello\n")
     first.terminate()
-    assert within(10, lambda: not having(word))
+    assert within(60, lambda: not having(word))
 
 
 @on_linux
 def test_killed_outright_it_takes_the_command_along(span: str, tmp_path: Path) -> None:
     word = secrets.token_hex(8)
     run("--id", word, "--detach", tmp_path / "log", "--", "sleep", span)
-    assert within(10, lambda: having(span))
+    assert within(60, lambda: having(span))
     having(word)[0].kill()
 
 
@@ -140,7 +140,7 @@ def test_what_is_exposed_is_reachable_and_nothing_beside_it(tmp_path: Path) -> N
 
 def test_signals_while_it_waits_do_not_end_it(span: str) -> None:
     with subprocess.Popen(init("--", "sleep", span)) as process:
-        assert within(10, lambda: having(span))
+        assert within(60, lambda: having(span))
         process.send_signal(signal.SIGCHLD)
         assert process.poll() is None
         process.terminate()
@@ -151,6 +151,6 @@ def test_what_follows_its_parent_ends_with_it_and_all_below(span: str) -> None:
     deaf = f"trap '' TERM; setsid sleep {span} & sleep {span}; sleep {span}"
     command = shlex.join(init("--follow", "--", "sh", "-c", deaf))
     with subprocess.Popen(["sh", "-c", f"{command}; exit $?"], start_new_session=True) as shell:
-        assert within(10, lambda: len(having(span)) >= 2)
+        assert within(60, lambda: len(having(span)) >= 2)
         os.killpg(shell.pid, signal.SIGKILL)  # as Ray's own watcher does
-        assert within(10, lambda: not having(span))
+        assert within(60, lambda: not having(span))

@@ -51,7 +51,7 @@ async def answering(folder: Path, reply: bytes) -> AsyncIterator[Path]:
 async def test_a_pool_that_speaks_nonsense_is_unavailable(tmp_path: Path, reply: bytes) -> None:
     async with answering(tmp_path, reply) as folder:
         with pytest.raises(Unavailable):
-            await asyncio.wait_for(Channel.open(folder, lambda _: None), 5)
+            await asyncio.wait_for(Channel.open(folder, lambda _: None), 12)
 
 
 @pytest.fixture

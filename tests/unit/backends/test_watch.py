@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from raysvc.backends.local.driverlog import log_name
 from raysvc.backends.local.watch import LogWatch
+from raysvc.backends.rayjob.restlog import log_name
 from raysvc.domain.job import JobRef
 from raysvc.testing.clock import FakeClock
 

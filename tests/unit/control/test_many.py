@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysvc.control import housekeeping, reconciler, schedule
+from raysvc.control import agenda, housekeeping, schedule
 from raysvc.control.queue import Queue
 from raysvc.control.schedule import Placement
 from raysvc.domain.cluster import Cluster, ClusterPhase
@@ -27,7 +27,7 @@ RUNNING = 12
 
 @pytest.fixture
 async def place(monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(reconciler, "DUE_LIMIT", 3)
+    monkeypatch.setattr(agenda, "DUE_LIMIT", 3)
     place = await Place().open()
     place.backend.cluster = place.backend.cluster.model_copy(
         update={"max_running_jobs": RUNNING, "free_memory": None, "resources": Resources(cpus=RUNNING)}

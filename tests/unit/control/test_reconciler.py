@@ -8,7 +8,11 @@ import pytest
 
 from raysvc.control.lease import TTL_S
 from raysvc.domain.event import EventKind
-from raysvc.domain.job import Job, JobPhase
+from raysvc.domain.job import Job, JobPhase, JobRef
+from raysvc.domain.observation import Observation, Seen
+from raysvc.domain.reason import ReasonCode
+from raysvc.errors import NotFound
+from raysvc.testing.backend import FakeJobs
 
 from .world import Place
 
@@ -88,3 +92,46 @@ async def test_who_was_held_up_and_has_lost_the_lease_since_changes_no_record(pl
     place.reconciler._world.queue.verdicts = held_up  # type: ignore[method-assign]  # noqa: SLF001
     await place.reconciler.step()
     assert (await place.now(job)).phase is JobPhase.QUEUED
+
+
+async def test_one_that_a_new_process_finds_waiting_starts_when_it_may_and_not_at_its_deadline(place: Place) -> None:
+    job = await place.submit("sleep 1; exit 1", timeout_s=600, retry={"user": 1, "backoff_s": 3})
+    while (starts := (await place.now(job)).not_before) is None or starts > place.clock.now() + timedelta(seconds=0.5):
+        await place.pass_by(0.5)
+    await place.leadership.release()
+    place.reborn()  # its first step finds the job waiting, its second admits it
+    await place.pass_by(10)
+    ended = await place.now(job)
+    assert (ended.phase, ended.attempt, ended.reason.code) == (JobPhase.FAILED, 2, ReasonCode.ENTRYPOINT_FAILED)
+
+
+class TwoSteps(FakeJobs):
+    """Makes an attempt at the first apply, and refuses to begin it at the second."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place.backend)
+        self.made: set[str] = set()
+        self.stopped: list[str] = []
+
+    async def apply(self, record: Job) -> None:
+        ref = record.ref
+        assert ref
+        if ref.name in self.made:
+            raise NotFound("There is no secret 'TOKEN'.", field="secrets")
+        self.made.add(ref.name)
+
+    async def observe(self, ref: JobRef) -> Observation:
+        return Observation(seen=Seen.WAITING if ref.name in self.made else Seen.ABSENT)
+
+    async def stop(self, ref: JobRef) -> None:
+        self.stopped.append(ref.name)
+        self.made.discard(ref.name)
+
+
+async def test_one_that_is_made_and_then_refused_ends_and_is_not_left_to_wait(place: Place) -> None:
+    place.backend.jobs = jobs = TwoSteps(place)
+    job = await place.submit("echo hello")
+    await place.pass_by(8)
+    ended = await place.now(job)
+    assert (ended.phase, ended.reason.code) == (JobPhase.FAILED, ReasonCode.SECRET_MISSING)
+    assert set(jobs.stopped) == {f"job-{job.uid}-1"}

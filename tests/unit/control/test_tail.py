@@ -69,7 +69,7 @@ async def end(place: Place, job: Job) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 what is waited for has no event
             await asyncio.sleep(0)
 

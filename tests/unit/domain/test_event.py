@@ -1,10 +1,14 @@
 """Events: what is hashed is what is kept, and a changed copy is another event."""
 
 import hashlib
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from raysvc.domain.event import BrokenChain, Event, fold
+from raysvc.domain.event import BrokenChain, Event, EventKind, fold
+from raysvc.domain.job import Job, JobSpec, submit
 from tests.contract.store.make import new, seconds
 
 
@@ -29,3 +33,33 @@ def test_a_forged_event_breaks_the_chain() -> None:
     assert fold([event, after])["version"] == 2
     with pytest.raises(BrokenChain):
         fold([event.model_copy(update={"actor": "somebody else"}), after])
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('ab"\\é', max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@settings(max_examples=100, deadline=None)
+@given(config=JSON, owner=TEXT, message=TEXT)
+def test_a_text_that_was_put_together_is_the_text_of_what_it_holds(config: Any, owner: str, message: str) -> None:
+    spec = JobSpec(entrypoint="true", runtime_env={"config": config, 'version":1,"head': {"version": 1, "head": ""}})
+    job, first = submit(spec, job_id="j", uid="0" * 16, project="p", owner=owner, now=seconds(1))
+    changed, second = job.change(EventKind.REASON, seconds(1), actor=owner, message=message, unknown_since=seconds(1))
+    assert [event.text for event in (first, second)] == [event.model_dump_json() for event in (first, second)]
+    assert [Event.model_validate_json(event.text) for event in (first, second)] == [first, second]
+    assert [Job.model_validate_json(each.text) for each in (job, changed)] == [job, changed]
+    assert Job.model_validate(fold([first, second])) == changed
+
+
+def test_a_changed_record_has_a_text_of_its_own() -> None:
+    job, _ = new("a")
+    assert job.text
+    assert '"attempt":7' in job.model_copy(update={"attempt": 7}).text

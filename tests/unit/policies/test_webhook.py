@@ -244,5 +244,5 @@ async def test_a_cancelled_review_leaves_no_connection_behind(clock: StandingClo
         review.cancel()
         with pytest.raises(asyncio.CancelledError):
             await review
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await closed.wait()

@@ -1,0 +1,67 @@
+"""Where Ray runs: the one lazy registry of backends. Each is loaded only where it was chosen."""
+
+import importlib
+import secrets
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from raysvc.bootstrap.datadir import DataDir
+from raysvc.bootstrap.kube import load_kuberay
+from raysvc.bootstrap.shareddir import once
+from raysvc.control.platform import DEFAULT_PROJECT
+from raysvc.ports import Backend, Clock, Materials
+from raysvc.settings import Settings
+
+
+class Warned(Backend, Protocol):
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator must be told, after `start`."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """`cluster`: what jobs are placed on. `note`: what a person who starts the server should know."""
+
+    backend: Warned
+    cluster: str
+    note: str
+
+
+def place_of(settings: Settings, datadir: DataDir, materials: Materials, clock: Clock) -> Place:
+    """Return the place that the settings name; nothing is started. Raises Invalid where its client is not installed."""
+    return (_kube if settings.kube else _local)(settings, datadir, materials, clock)
+
+
+def _local(settings: Settings, datadir: DataDir, materials: Materials, clock: Clock) -> Place:
+    local: Any = importlib.import_module("raysvc.backends.local")
+    config = local.LocalConfig(
+        data_dir=datadir.path,
+        shared_dir=settings.shared_dir,
+        ray_address=settings.ray_address,
+        ray_token_file=settings.ray_token_file,
+        max_running_jobs=settings.max_running_jobs,
+        num_cpus=settings.num_cpus,
+        job_user=settings.job_user,
+        project=DEFAULT_PROJECT,
+    )
+    note = "Ray is starting meanwhile; jobs that come in now wait for it. Ctrl-C stops all."
+    return Place(local.LocalBackend(config, materials, clock), "local", note)
+
+
+def _kube(settings: Settings, datadir: DataDir, materials: Materials, clock: Clock) -> Place:
+    kuberay = load_kuberay()
+    config = kuberay.KubeConfig(
+        data_dir=datadir.path,
+        project=DEFAULT_PROJECT,
+        context=settings.context,
+        namespace=settings.namespace,
+        ray_image=settings.ray_image or kuberay.RAY_IMAGE,
+        max_running_jobs=settings.max_running_jobs,
+    )
+    # Not of the keys, which a restored backup has too: that must not take the jobs of the original for its orphans.
+    instance = once(settings.deployment_dir / "kube-instance", lambda: secrets.token_hex(8))
+    note = (
+        "Each job gets a Ray cluster on Kubernetes. Ctrl-C stops the server; jobs go on, and the next start has them."
+    )
+    return Place(kuberay.KubeBackend(config, instance, materials, clock), kuberay.CLUSTER, note)
