@@ -40,7 +40,7 @@ async def lab(kubeconfig: Path, ray_image: str, tmp_path_factory: pytest.TempPat
         environment.setenv("KUBECONFIG", str(kubeconfig))
         # So that two stand at once on a node of two cores; with 0.25 Ray was not up before its probes gave it up.
         small = Resources(cpus=0.8, memory=3 << 29)
-        config = KubeConfig(data_dir=tmp_path_factory.mktemp("kube"), ray_image=ray_image, linger_s=30, head=small)
+        config = KubeConfig(data_dir=tmp_path_factory.mktemp("kube"), ray_image=ray_image, linger_s=90, head=small)
         backend = KubeBackend(config, INSTANCE, materials, clock)
         await backend.start()
     try:

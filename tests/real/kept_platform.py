@@ -17,11 +17,13 @@ from raysvc.control.token import Gate
 from raysvc.control.vault import Vault
 from raysvc.domain.access import Principal
 from raysvc.domain.job import Job, JobPhase, JobRef
+from raysvc.domain.node import Quarantine
 from raysvc.domain.project import Package, Project, Role
 from raysvc.domain.reason import ReasonCode, reason
 from raysvc.store import SqlStore
 from raysvc.store.dump import snapshot
 from tests.contract.store.make import added, moved, new, saved
+from tests.contract.store.test_pools import pool
 from tests.unit.domain.archives import REG, zipped
 
 ADMIN = Principal(name="admin", role=Role.ADMIN)
@@ -71,6 +73,8 @@ class KeptPlatform:
         await self.vault.put("default", "HF_TOKEN", "mellon")
         await store.flags.put("admission_paused", "until \x01 six")
         await store.leases.acquire("reconciler", "me", now=self.clock.now(), ttl_s=8)
+        await store.pools.put([pool("gpus")])
+        await store.quarantines.put(Quarantine(node="n1", reason="ECC é", by="ada", at=self.clock.now()))
         package = await self.upload(1)
         await store.jobs.add(*new("one", labels={"team": "a"}), packages=[package.name])
         await store.jobs.add_once(*new(entrypoint="echo 'é €'"), key="once", body_digest="d")
