@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -65,7 +66,8 @@ def worker(tmp_path: Path) -> Iterator[psutil.Process]:
         while not (children := process.children()) or children[0].cmdline()[0] != "ray::TrainWorker":
             assert process.is_running()
         yield children[0]
-        children[0].kill()
+        with suppress(psutil.NoSuchProcess):
+            children[0].kill()
 
 
 def test_only_a_ray_worker_below_our_own_ray_may_be_killed(tmp_path: Path, worker: psutil.Process) -> None:
