@@ -10,7 +10,7 @@ from raysvc.domain.job import JOB_TRANSITIONS, PLACED, Attempt, Job, JobPhase, J
 from raysvc.domain.observation import Observation, Seen
 from raysvc.domain.reason import Reason, ReasonCode, reason
 
-from .test_decide import NOW, P, carry_out, queued, stop_wished
+from .deciding import NOW, P, carry_out, queued, stop_wished
 
 observations = st.builds(
     Observation,
