@@ -13,35 +13,13 @@ _EVEN = 256 // len(_LETTERS) * len(_LETTERS)
 _LETTER_OF = bytes(_LETTERS[byte % len(_LETTERS)] for byte in range(256))
 _NONE = bytes(range(_EVEN, 256))
 _LENGTH = 16
-# Bytes drawn at a time: the ids of some sixty jobs.
-_DRAWN = 4096
-
-
-class _Drawn(SystemRandom):
-    """The system's randomness, drawn in advance. Not for threads.
-
-    Each draw is a system call that lets go of the interpreter's lock: beside a busy thread it costs 40 µs, and more.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bytes, self._used = b"", 0
-
-    def randbytes(self, n: int) -> bytes:
-        if self._used + n > len(self._bytes):
-            self._bytes, self._used = super().randbytes(max(n, _DRAWN)), 0
-        self._used += n
-        return self._bytes[self._used - n : self._used]
-
-    def getrandbits(self, k: int) -> int:
-        return int.from_bytes(self.randbytes((k + 7) // 8)) >> (-k % 8)
 
 
 class RandomIds:
-    """Ids from the system's randomness, or from a seeded source for a simulation. Belongs to one thread."""
+    """Ids from the system's randomness, or from a seeded source for a simulation."""
 
     def __init__(self, source: Random | None = None) -> None:
-        self._source = source or _Drawn()
+        self._source = source or SystemRandom()
         self._seeded = source is not None
 
     def uid(self, now: datetime) -> str:
