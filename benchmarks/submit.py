@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -23,8 +24,11 @@ POLICY = "policy: ten\nrules:\n" + "\n".join(
     f"- {{name: r{n}, when: 'job.demand.gpus > {8 + n} || job.priority > {900 + n}', deny: true, message: too much}}"
     for n in range(10)
 )
-BODY = {"entrypoint": "python train.py --steps 100", "metadata": {"team": "research"}}
 BATCH = 500
+PROGRAMS = ("train", "eval", "sweep", "tune")
+TEAMS = ("research", "infra", "vision")
+# Single submits: so many different bodies, taken in turn.
+BODIES = 64
 
 
 def run(*, quick: bool) -> Report:
@@ -53,25 +57,49 @@ def accepting(*options: str) -> Iterator[Server]:
             yield server
 
 
+def body(number: int) -> dict[str, Any]:
+    """Return what Ray's client would post, each a little different from the one before."""
+    entrypoint = f"python {PROGRAMS[number % 4]}.py --steps {100 + number % 50} --seed {number}"
+    metadata = {"team": TEAMS[number % 3], "run": f"r{number}"}
+    return {"entrypoint": entrypoint, "metadata": metadata, "entrypoint_num_cpus": 1 + number % 3}
+
+
+def spec(number: int) -> dict[str, Any]:
+    """Return a spec as a batch holds them: some name their run, label it, ask for something, set a variable."""
+    some: dict[str, Any] = {
+        "metadata": {"team": TEAMS[number % 3], "run": f"r{number}"} if number % 2 else None,
+        "labels": {"team": TEAMS[number % 3]} if number % 3 else None,
+        "resources": {"cpus": 1 + number % 3} if number % 4 == 0 else None,
+        "runtime_env": {"env_vars": {"SEED": str(number)}} if number % 5 == 0 else None,
+        "name": f"run-{number}" if number % 7 == 0 else None,
+    }
+    entrypoint = f"python {PROGRAMS[number % 4]}.py --steps {100 + number % 50} --seed {number}"
+    return {"entrypoint": entrypoint, **{name: value for name, value in some.items() if value is not None}}
+
+
 def measure(server: Server, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Return the samples of each figure, a round after the other."""
     return uvloop.run(_measure(server, rounds, seconds))
 
 
 async def _measure(server: Server, rounds: int, seconds: float) -> dict[str, list[float]]:
-    single = load.post(server.url, "/api/jobs/", server.token, json.dumps(BODY).encode())
-    jobs = [{"spec": {"entrypoint": f"python train.py --steps 100 --seed {seed}"}} for seed in range(BATCH)]
+    singles = [load.post(server.url, "/api/jobs/", server.token, json.dumps(body(n)).encode()) for n in range(BODIES)]
+    jobs = [{"spec": spec(number)} for number in range(BATCH)]
     batch = load.post(server.url, "/v1/jobs:batch", server.token, json.dumps({"jobs": jobs}).encode())
+
+    def single(number: int) -> bytes:
+        return singles[number % BODIES]
+
     samples: dict[str, list[float]] = {
         name: [] for name in ("submits_per_s", "batch_submits_per_s", "p99_ms_at_200_per_s", "load_cores")
     }
     for _ in range(rounds):
         busy, began = time.process_time(), time.perf_counter()
-        rate = await load.closed_loop(server.url, lambda _: single, connections=32, seconds=seconds)
+        rate = await load.closed_loop(server.url, single, connections=32, seconds=seconds)
         samples["submits_per_s"].append(rate)
         samples["load_cores"].append((time.process_time() - busy) / (time.perf_counter() - began))
         batches = await load.closed_loop(server.url, lambda _: batch, connections=4, seconds=seconds)
         samples["batch_submits_per_s"].append(batches * BATCH)
-        latencies = await load.open_loop(server.url, lambda _: single, rate=200, seconds=seconds)
+        latencies = await load.open_loop(server.url, single, rate=200, seconds=seconds)
         samples["p99_ms_at_200_per_s"].append(1000 * quantile(latencies, 0.99))
     return samples

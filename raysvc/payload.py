@@ -29,6 +29,11 @@ def working_dir() -> Path:
     return root() / "jobs"
 
 
+def serving() -> Path:
+    """Return the folder that is the working directory of every service's replica."""
+    return root() / "serving"
+
+
 def program(name: str) -> Path:
     """Return the folder of a program under `jobs/`; raises Invalid with the names there are."""
     jobs = working_dir()
@@ -40,10 +45,13 @@ def program(name: str) -> Path:
     return folder
 
 
-def files() -> Iterator[tuple[str, Path]]:
-    """Yield what a cluster gets, sorted: each file's name in the working directory, with slashes, and its path."""
-    jobs = working_dir()
-    names = {path.relative_to(jobs): path for path in jobs.rglob("*") if path.is_file()}
+def files(folder: Path | None = None) -> Iterator[tuple[str, Path]]:
+    """Yield what a cluster gets, sorted: each file's name in the working directory, with slashes, and its path.
+
+    The working directory is that of jobs, where no other `folder` is named.
+    """
+    folder = folder or working_dir()
+    names = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
     for name in sorted(names, key=lambda name: name.parts):
         if not any(part in _NOT_SHIPPED or part.startswith(".") for part in name.parts):
             yield name.as_posix(), names[name]

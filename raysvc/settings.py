@@ -27,6 +27,9 @@ class Settings(Model):
     host: str = "127.0.0.1"
     port: int = Field(default=8500, ge=0, le=65535, description="0 takes a free one")
     dashboard_port: int = Field(default=0, ge=0, le=65535, description="of the dashboards' own origin; 0: a free one")
+    openai_port: int = Field(
+        default=0, ge=0, le=65535, description="of the proxy for OpenAI clients; 0: the one before, or a free one"
+    )
     database_url: str | None = Field(default=None, description="None: SQLite in the data directory")
     shared_dir: Path | None = Field(
         default=None, description="keys, rules, blobs, jobs' folders of several servers; None: data_dir"

@@ -15,7 +15,8 @@ from raysvc.errors import Invalid
 M = TypeVar("M", bound=BaseModel)
 
 # What a NUL, or a number that no float holds, looks like. They are rare, and only then is the value walked through.
-_SUSPECT = re.compile(rb"\\u0000|NaN|Infinity|[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
+_WORDS = (b"\\u0000", b"NaN", b"Infinity")
+_HUGE = re.compile(rb"[0-9](?:[eE]\+?[0-9]{3}|[0-9]{299})")
 
 
 async def read(request: Request, model: type[M]) -> M:
@@ -27,7 +28,7 @@ async def read(request: Request, model: type[M]) -> M:
     if kind != "application/json" and not kind.endswith("+json"):
         raise HTTPException(415, "Send the body as JSON, with `Content-Type: application/json`.")
     raw = await request.body()
-    if not raw or _SUSPECT.search(raw):
+    if not raw or _suspect(raw):
         parse(raw)
     try:
         return model.model_validate_json(raw, strict=True)
@@ -43,9 +44,14 @@ def parse(raw: bytes) -> Any:
         value = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
         raise Invalid(f"The body is not valid JSON: {error}.", field="body") from error
-    if _SUSPECT.search(raw):
+    if _suspect(raw):
         _check(value)
     return value
+
+
+def _suspect(raw: bytes) -> bool:
+    # Not by one pattern: with words in it, it is tried at each byte, which takes three times as long.
+    return any(word in raw for word in _WORDS) or _HUGE.search(raw) is not None
 
 
 def _check(value: Any) -> None:

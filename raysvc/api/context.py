@@ -1,6 +1,6 @@
 """What a request can reach: the platform, and how this front was set up."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -8,11 +8,15 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from raysvc.control.platform import Platform
+from raysvc.sources.access import Access
 
 
 @dataclass(frozen=True)
 class ApiSettings:
-    """How the front is reached. `url` is what we bind, `public_url` what people type where that differs."""
+    """How the front is reached. `url` is what we bind, `public_url` what people type where that differs.
+
+    `models`: where models' files may be read.
+    """
 
     url: str
     dashboard_url: str
@@ -21,6 +25,7 @@ class ApiSettings:
     public_url: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     ray_version: str | None = None
+    models: Access = field(default_factory=Access)
 
     @property
     def secure_cookies(self) -> bool:

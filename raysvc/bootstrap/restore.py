@@ -8,28 +8,36 @@ from contextlib import closing, contextmanager
 from itertools import groupby
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from raysvc.blobs.directory import DirectoryBlobs
 from raysvc.bootstrap.bundle import Member, Row, Verified, members, verify
 from raysvc.bootstrap.datadir import KEYS, RESTORING, DataDir
 from raysvc.bootstrap.disk import told
 from raysvc.control.vault import package_key
+from raysvc.domain.cluster import SharedCluster
 from raysvc.domain.event import BrokenChain, Event, fold
 from raysvc.domain.job import Job
 from raysvc.domain.project import Package
+from raysvc.domain.service import Service
 from raysvc.errors import DataDirError, Invalid
 from raysvc.store.dump import filling
 from raysvc.store.schema import HEAD
 
 _CHUNK = 1 << 20
 _FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
+# What has a history: the tables of the records and of their events.
+_RECORDS: dict[str, tuple[str, type[BaseModel]]] = {
+    "job": ("event", Job),
+    "service": ("service_event", Service),
+    "cluster": ("cluster_event", SharedCluster),
+}
 # Records that are named where some are damaged.
 _NAMED = 5
 
 
 def inspect(source: Path) -> Verified:
-    """Read a backup from end to end, and check that each job is what its events say. Blocks; changes nothing.
+    """Read a backup from end to end, and check that each record is what its events say. Blocks; changes nothing.
 
     Raises Invalid where it is not whole or a record is damaged, DataDirError where it is too new.
     """
@@ -44,29 +52,30 @@ def inspect(source: Path) -> Verified:
         raise Invalid(
             f"{source} does not hold the rows that its manifest counts. Nothing was restored.", field="source"
         )
-    if damaged := list(damaged_jobs(found)):
+    if damaged := list(damaged_records(found)):
         some = ", ".join(damaged[:_NAMED])
         raise Invalid(
-            f"{source} is as it was made, but {len(damaged)} jobs are not what their events say ({some}): the database "
-            "was damaged before. Take an older backup.",
+            f"{source} is as it was made, but {len(damaged)} records are not what their events say ({some}): the "
+            "database was damaged before. Take an older backup.",
             field="source",
         )
     return found
 
 
-def damaged_jobs(found: Verified) -> Iterator[str]:
-    """Yield the uids of jobs that are not the fold of their events. Both tables are in the order of uids."""
-    histories = groupby(found.rows("event"), key=lambda row: row["uid"])
-    for row in found.rows("job"):
-        uid, history = next(histories, ("", iter(())))
-        if uid != row["uid"] or not _agree(row, history):
-            yield row["uid"]
+def damaged_records(found: Verified) -> Iterator[str]:
+    """Yield the kind and uid of records that are not the fold of their events. All tables are in the order of uids."""
+    for table, (events, kind) in _RECORDS.items():
+        histories = groupby(found.rows(events), key=lambda row: row["uid"])
+        for row in found.rows(table):
+            uid, history = next(histories, ("", iter(())))
+            if uid != row["uid"] or not _agree(kind, row, history):
+                yield f"{table} {row['uid']}"
 
 
-def _agree(row: Row, history: Iterator[Row]) -> bool:
+def _agree(kind: type[BaseModel], row: Row, history: Iterator[Row]) -> bool:
     try:
-        job = Job.model_validate_json(row["body"])
-        return Job.model_validate(fold(Event.model_validate_json(event["body"]) for event in history)) == job
+        record = kind.model_validate_json(row["body"])
+        return kind.model_validate(fold(Event.model_validate_json(event["body"]) for event in history)) == record
     except (ValidationError, BrokenChain):
         return False
 

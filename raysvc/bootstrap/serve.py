@@ -16,7 +16,7 @@ from raysvc.api.server import Listeners, Tls
 from raysvc.blobs.directory import DirectoryBlobs
 from raysvc.bootstrap.clock import SystemClock
 from raysvc.bootstrap.datadir import DataDir
-from raysvc.bootstrap.place import Place, place_of
+from raysvc.bootstrap.place import Place, edge_of, place_of
 from raysvc.bootstrap.process import settle
 from raysvc.bootstrap.shareddir import SharedDir
 from raysvc.control.housekeeping import Retention
@@ -26,8 +26,9 @@ from raysvc.control.vault import Vault
 from raysvc.domain.project import Role
 from raysvc.errors import Invalid
 from raysvc.policies import PolicyFolder
-from raysvc.ports import Checked, Policy, Store
+from raysvc.ports import Checked, Policy, ReplicaHome, Store
 from raysvc.settings import Settings
+from raysvc.sources.access import access_of
 from raysvc.store import SqlStore
 from raysvc.version import __version__
 
@@ -40,18 +41,22 @@ class Ready:
 
     url: str
     dashboard_url: str
+    openai_url: str | None
     token_file: str
     note: str
     warnings: tuple[str, ...]
 
 
-def assemble(settings: Settings, datadir: DataDir, policies: Sequence[Policy]) -> tuple[Parts, Place]:
-    """Return SQL, a directory of blobs and a place for Ray, and that place by itself. Nothing is opened or started."""
+def assemble(settings: Settings, datadir: DataDir, policies: Sequence[Policy], url: str) -> tuple[Parts, Place]:
+    """Return SQL, a directory of blobs and a place for Ray, and that place by itself. Nothing is opened or started.
+
+    `url` is where this server answers.
+    """
     clock, ids, shared = SystemClock(), RandomIds(), SharedDir(settings.deployment_dir)
     store = SqlStore(settings.database, clock)
     blobs = DirectoryBlobs(shared.blobs)
     vault = Vault(shared.secret_key(), store.secrets, store.packages, blobs, clock)
-    place = place_of(settings, datadir, vault, clock)
+    place = place_of(settings, datadir, vault, clock, ReplicaHome(url, vault.replica_token))
     parts = Parts(
         store=store,
         blobs=blobs,
@@ -65,6 +70,7 @@ def assemble(settings: Settings, datadir: DataDir, policies: Sequence[Policy]) -
         holder=datadir.tenant(),
         max_package_bytes=settings.max_package_bytes,
         retention=Retention(finished_jobs=settings.finished_jobs, log_bytes=settings.keep_log_bytes),
+        edge=edge_of(settings, datadir, clock, url),
     )
     return parts, place
 
@@ -86,7 +92,7 @@ async def serve(
         policies = PolicyFolder(settings.policy_dir, SystemClock(), _say_policy_problem)
         listeners = Listeners.bind(settings.host, settings.port, settings.dashboard_port, tls=_tls(settings))
         with contextlib.closing(listeners):
-            parts, place = assemble(settings, datadir, policies)
+            parts, place = assemble(settings, datadir, policies, listeners.url)
             platform = Platform(alter(parts))
             try:
                 await platform.store.open()
@@ -97,7 +103,12 @@ async def serve(
                 api = _api(settings, listeners, shared.session_key())
                 app, dashboard = create_app(platform, api), create_dashboard(platform, api)
                 ready = Ready(
-                    api.url, api.dashboard_url, str(datadir.path / "admin-token"), place.note, place.backend.warnings
+                    api.url,
+                    api.dashboard_url,
+                    platform.edge.url if platform.edge is not None else None,
+                    str(datadir.path / "admin-token"),
+                    place.note,
+                    place.backend.warnings,
                 )
                 with _running(policies.watch()), _stopped_by_damage(platform.store, stop):
                     await listeners.serve(app, dashboard, stop, on_ready=lambda: _announce(datadir, ready, on_ready))
@@ -153,12 +164,14 @@ def _api(settings: Settings, listeners: Listeners, session_key: bytes) -> ApiSet
         session_key=session_key,
         public_url=settings.public_url,
         allowed_hosts=settings.allowed_hosts,
+        models=access_of(os.environ, credentials=False),
     )
 
 
 def _announce(datadir: DataDir, ready: Ready, on_ready: Callable[[Ready], None]) -> None:
     settle()
-    datadir.announce({"url": ready.url, "pid": os.getpid(), "dashboard_url": ready.dashboard_url})
+    told = {"url": ready.url, "pid": os.getpid(), "dashboard_url": ready.dashboard_url, "openai_url": ready.openai_url}
+    datadir.announce({name: value for name, value in told.items() if value is not None})
     on_ready(ready)
 
 

@@ -23,6 +23,7 @@ class _Entry(NamedTuple):
 COMMANDS = {
     "job": _Entry("raysvc.cli.job", "Submit jobs and see what becomes of them."),
     "cluster": _Entry("raysvc.cli.cluster", "See the clusters that jobs run on."),
+    "service": _Entry("raysvc.cli.service", "Plan models, and serve them."),
     "pool": _Entry("raysvc.cli.pool", "Declare node pools, and see what fits them."),
     "node": _Entry("raysvc.cli.node", "See nodes, and keep work away from bad ones."),
     "up": _Entry("raysvc.cli.up", "Run the platform on this machine."),
@@ -32,6 +33,8 @@ COMMANDS = {
     "doctor": _Entry("raysvc.cli.doctor", "Find what is wrong, and how to mend it."),
     "project": _Entry("raysvc.cli.project", "Make projects and set their limits."),
     "token": _Entry("raysvc.cli.token", "Make and revoke tokens."),
+    "key": _Entry("raysvc.cli.key", "Make and revoke inference keys."),
+    "usage": _Entry("raysvc.cli.usage", "See the tokens that were used."),
     "secret": _Entry("raysvc.cli.secret", "Keep secrets that jobs use by name."),
     "policy": _Entry("raysvc.cli.policy", "Try policy files before they bite."),
     "admission": _Entry("raysvc.cli.admission", "Pause and resume the start of queued jobs."),

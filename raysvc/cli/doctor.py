@@ -22,7 +22,9 @@ def doctor(
     *,
     kube: Annotated[bool, typer.Option("--kube", help="Look at a Kubernetes instead: rights, KubeRay, nodes.")] = False,
     context: Annotated[str | None, typer.Option(help="With --kube: of the kubeconfig; the current one.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="With --kube: where jobs are to run; the context's.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option(envvar="RAYSVC_NAMESPACE", help="With --kube: where jobs are to run; the context's.")
+    ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     findings = []

@@ -178,7 +178,11 @@ def explain(job_id: JobArgument, *, project: ProjectOption = None, output: Outpu
         show_one(found, output, {}, key="id")
         return
     deadline = f"Its time is over at {found.deadline:%H:%M:%S} UTC." if found.deadline else ""
-    lines = (found.summary, *(f"  {attempt}" for attempt in found.attempts), found.next, found.advice, deadline)
+    where = f"It is placed: {found.placement}." if found.placement else ""
+    pools = [f"  pool {it.pool}: {it.message}" for it in found.pools]
+    nearest = f"Nearest: {found.nearest.message}." if found.nearest else ""
+    attempts = [f"  {attempt}" for attempt in found.attempts]
+    lines = (found.summary, *attempts, where, *pools, nearest, found.next, found.advice, deadline)
     typer.echo("\n".join(line for line in lines if line))
 
 

@@ -1,9 +1,15 @@
 """What people write on a command line, read: pairs, amounts of memory, lengths of time."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import typer
+from pydantic import BaseModel, ValidationError
+
+from raysvc.errors import Invalid
+
+M = TypeVar("M", bound=BaseModel)
 
 _UNITS = {
     "": 1,
@@ -46,3 +52,17 @@ def duration(text: str) -> float:
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a length of time; write 90s, 30m, 2h or 1d.")
     return float(match[1]) * _SECONDS[match[2].lower()]
+
+
+def model(kind: type[M], given: Mapping[str, Any], options: Mapping[str, str] | None = None) -> M:
+    """Return what the options of a command say; raises Invalid naming the one that is wrong.
+
+    An option is called as its field is, with dashes, unless `options` calls it something else.
+    """
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0])
+        option = (options or {}).get(field, f"--{field.replace('_', '-')}")
+        raise Invalid(f"{option}: {first['msg']} (got {first['input']!r}).", field=field) from error

@@ -48,6 +48,7 @@ def submit(  # noqa: PLR0913 each is an option of the command line
     memory: Annotated[int | None, typer.Option(parser=parse.size, help="Of its driver: 512MiB, 2GB.")] = None,
     priority: Annotated[int | None, typer.Option(help="Higher goes first; 0 if not given.")] = None,
     queue: Annotated[str | None, typer.Option(help="The queue it waits in.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="A cluster that the project's jobs share.")] = None,
     driver: Annotated[str | None, typer.Option(help="warm: from the project's pool, for short jobs. Else ray.")] = None,
     timeout: Annotated[float | None, typer.Option(parser=parse.duration, help="Over all attempts: 90s, 2h.")] = None,
     retries: Annotated[int | None, typer.Option(help="Try again so often if its command fails.")] = None,
@@ -76,7 +77,7 @@ def submit(  # noqa: PLR0913 each is an option of the command line
 def _spec(options: dict[str, Any], command: list[str] | None) -> dict[str, Any]:
     """Return the spec of the file or command, with the options laid over it."""
     spec = _base(options["file"], command)
-    plain = {"name": "name", "priority": "priority", "queue": "queue", "driver": "driver", "timeout": "timeout_s"}
+    plain = {name: name for name in ("name", "priority", "queue", "cluster", "driver")} | {"timeout": "timeout_s"}
     spec |= {field: options[option] for option, field in plain.items() if options[option] is not None}
     _merge(spec, "resources", {name: options[name] for name in ("cpus", "gpus", "memory")})
     _merge(spec, "retry", {"user": options["retries"]})

@@ -28,6 +28,7 @@ def up(  # noqa: PLR0913 each is an option of the command line
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8500,
     dashboard_port: Annotated[int, typer.Option(min=0, max=65535, help="Of the dashboards' own origin.")] = 0,
+    openai_port: Annotated[int, typer.Option(min=0, max=65535, help="Of the proxy for OpenAI clients.")] = 0,
     ray_address: Annotated[str | None, typer.Option(help="URL of a Ray that runs, instead of a local one.")] = None,
     ray_token_file: Annotated[Path | None, typer.Option(exists=True, help="Holds that Ray's token.")] = None,
     kube: Annotated[
@@ -36,8 +37,12 @@ def up(  # noqa: PLR0913 each is an option of the command line
     context: Annotated[
         str | None, typer.Option(help="With --kube: of the kubeconfig; our own pod's, or the current one.")
     ] = None,
-    namespace: Annotated[str | None, typer.Option(help="With --kube: where jobs run; the context's own.")] = None,
-    ray_image: Annotated[str | None, typer.Option(help="With --kube: of jobs' clusters; Ray's own image.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option(envvar="RAYSVC_NAMESPACE", help="With --kube: where jobs run; the context's own.")
+    ] = None,
+    ray_image: Annotated[
+        str | None, typer.Option(envvar="RAYSVC_RAY_IMAGE", help="With --kube: of jobs' clusters; Ray's own image.")
+    ] = None,
     database_url: Annotated[
         str | None, typer.Option(envvar="RAYSVC_DATABASE_URL", help="PostgreSQL, instead of an SQLite file.")
     ] = None,
@@ -90,6 +95,7 @@ def _settings(given: dict[str, Any]) -> Settings:
 def _announce(ready: Ready) -> None:
     rows = {
         "API": ready.url,
+        "OpenAI API": f"{ready.openai_url}/v1" if ready.openai_url else "none here: it takes the extra `serve`",
         "Ray dashboard": ready.dashboard_url,
         "Jobs": f"{ready.url}/jobs",
         "API docs": f"{ready.url}/docs",

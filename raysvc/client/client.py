@@ -12,10 +12,13 @@ from raysvc.client.admission import Admission
 from raysvc.client.cluster import Clusters
 from raysvc.client.discovery import Server, find_server, project_of
 from raysvc.client.job import Jobs
+from raysvc.client.key import Keys
 from raysvc.client.model import Identity
+from raysvc.client.plan import Plans
 from raysvc.client.pool import NodePools, Nodes
 from raysvc.client.project import Projects
 from raysvc.client.secret import Secrets
+from raysvc.client.service import Services
 from raysvc.client.token import Tokens
 from raysvc.client.wire import Call, Wire, body_of, read
 
@@ -42,13 +45,16 @@ class Client:
         self.project = project or project_of()
         self.wire = Wire(self.server, transport=transport, sleep=sleep)
         self.jobs = Jobs(self.wire, self.project, warn)
-        self.clusters = Clusters(self.wire)
+        self.clusters = Clusters(self.wire, self.project)
         self.projects = Projects(self.wire)
         self.tokens = Tokens(self.wire)
         self.secrets = Secrets(self.wire, self.project)
         self.admission = Admission(self.wire)
         self.pools = NodePools(self.wire, self.project)
         self.nodes = Nodes(self.wire)
+        self.keys = Keys(self.wire, self.project)
+        self.plans = Plans(self.wire, self.project)
+        self.services = Services(self.wire, self.project, warn)
 
     def whoami(self) -> Identity:
         """Return whom the server takes us for; raises Unauthenticated."""

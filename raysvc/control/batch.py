@@ -19,6 +19,17 @@ def batched(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
     return (asks[start : start + _STRETCH] for start in range(0, len(asks), _STRETCH))
 
 
+def at_once(do: Callable[[Ask], T], asks: Sequence[Ask]) -> list[T | Exception]:
+    """Like `each`, for what waits for nothing."""
+    outcomes: list[T | Exception] = []
+    for ask in asks:
+        try:
+            outcomes.append(do(ask))
+        except Exception as error:  # noqa: BLE001 whatever it is, it is the outcome
+            outcomes.append(error)
+    return outcomes
+
+
 async def each(do: Callable[[Ask], Awaitable[T]], asks: Sequence[Ask]) -> list[T | Exception]:
     """Return what `do` returns or raises for each, in order."""
     if len(asks) <= 1:

@@ -10,6 +10,7 @@ from raysvc.domain.event import Event, EventKind
 from raysvc.domain.job import PLACED, Attempt, Job, JobPhase
 from raysvc.domain.model import Instant, Model
 from raysvc.domain.observation import ENDED, Observation, Seen
+from raysvc.domain.placement import Placement
 from raysvc.domain.reason import Fault, Reason, ReasonCode, reason
 
 # An attempt that Ray has not begun to run after this long is given up: above Ray's own 900 s
@@ -24,6 +25,7 @@ GONE_AFTER = timedelta(seconds=1)
 SHORTEST_LOOK = timedelta(milliseconds=50)
 LONGEST_LOOK = timedelta(seconds=1)
 _C = ReasonCode
+Move = tuple[JobPhase, Reason, dict[str, Any]]
 # Why an attempt is removed before it began: it ends for that, or is tried again, unless it was stopped.
 _NOT_BEGUN = frozenset(
     {_C.START_TIMED_OUT, _C.BACKEND_REFUSED, _C.SECRET_MISSING, _C.PACKAGE_MISSING, _C.PACKAGE_DAMAGED}
@@ -130,18 +132,15 @@ def look_interval(job: Job, now: datetime) -> timedelta:
     return min(LONGEST_LOOK, max(SHORTEST_LOOK, (now - job.updated_at) / 10))
 
 
-def admit(job: Job, cluster: str, now: datetime) -> tuple[JobPhase, Reason, dict[str, Any]]:
+def admit(job: Job, cluster: str, now: datetime, placement: Placement | None = None, on: str | None = None) -> Move:
     """Return the move of a QUEUED job that the scheduler admits: a new attempt, no effect yet."""
-    attempt = Attempt(job=job.uid, number=job.attempt + 1, cluster=cluster, created_at=now)
-    fields = {
-        "attempt": attempt.number,
-        "attempts": (*job.attempts, attempt),
-        "cluster": cluster,
-        "not_before": None,
-        "attempt_started_at": None,
-        "due_at": now,
-    }
-    return JobPhase.STARTING, reason(ReasonCode.SUBMITTING, f"attempt {attempt.number} on {cluster}"), fields
+    where = {"cluster": cluster, "placement": placement, "on": on}
+    attempt = Attempt(job=job.uid, number=job.attempt + 1, created_at=now, **where)
+    attempts = (*job.attempts, attempt)
+    fields = {"attempt": attempt.number, "attempts": attempts, "cluster": cluster, "not_before": None}
+    fields |= {"attempt_started_at": None, "due_at": now}
+    said = f"{cluster}: {placement.summary}" if placement else cluster
+    return JobPhase.STARTING, reason(ReasonCode.SUBMITTING, f"attempt {attempt.number} on {said}"), fields
 
 
 def _queued(job: Job, now: datetime) -> Decision:

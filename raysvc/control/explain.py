@@ -2,8 +2,11 @@
 
 from datetime import datetime
 
-from raysvc.domain.job import Job, JobPhase
+from pydantic import Field
+
+from raysvc.domain.job import PLACED, Job, JobPhase
 from raysvc.domain.model import Instant, Model
+from raysvc.domain.placement import Nearest, Refusal, WhyNot
 from raysvc.domain.reason import Fault, Reason, ReasonCode
 
 
@@ -20,6 +23,9 @@ class Explanation(Model):
     advice: str = ""
     attempts: tuple[str, ...] = ()
     deadline: Instant | None = None
+    placement: str = Field(default="", description="on which node pools and nodes it is")
+    pools: tuple[WhyNot, ...] = Field(default=(), description="the pools where it is not, and why")
+    nearest: Nearest | None = Field(default=None, description="what would fit now, where it does not")
 
 
 _ADVICE = {
@@ -28,6 +34,7 @@ _ADVICE = {
     "Ask for retries of such failures with `retry.user` or the metadata `raysvc.retries`.",
     ReasonCode.RUNTIME_ENV_FAILED: "Try the runtime_env alone, say with pip in a fresh virtual environment.",
     ReasonCode.EXCEEDS_CAPACITY: "Ask for less, or stop it and submit it to a larger cluster.",
+    ReasonCode.NODE_LOST: "`raysvc node list` says what is wrong with the node.",
     ReasonCode.PROJECT_LIMIT: "Wait, stop another job of the project, or ask an admin to raise the limit.",
     ReasonCode.ADMISSION_PAUSED: "An admin ends the pause with `raysvc admission resume`.",
     ReasonCode.SECRET_MISSING: "Set the secret again and submit the job anew.",
@@ -54,11 +61,13 @@ _NEXT = {
 }
 
 
-def explain(job: Job, why: Reason, position: int | None, now: datetime) -> Explanation:
-    """Return the explanation of a job whose reason, by what is known now, is `why`."""
+def explain(job: Job, why: Reason, position: int | None, now: datetime, refusal: Refusal | None = None) -> Explanation:
+    """Return the explanation of a job whose reason, by what is known now, is `why`; `refusal`: of all node pools."""
     place = f", number {position} in line" if position else ""
-    since = _duration((now - job.updated_at).total_seconds())
-    said = f"{why.title}: {why.message}" if why.message else why.title
+    since = duration((now - job.updated_at).total_seconds())
+    message = refusal.message if refusal else why.message
+    said = f"{why.title}: {message}" if message else why.title
+    placed = job.placement if job.phase in PLACED else None
     attempts = tuple(
         f"attempt {a.number} on {a.cluster}: {a.reason.title if a.reason else 'not ended'}"
         + (f", exit code {a.exit_code}" if a.exit_code is not None else "")
@@ -70,11 +79,14 @@ def explain(job: Job, why: Reason, position: int | None, now: datetime) -> Expla
         reason=why,
         fault=why.fault,
         position=position,
-        summary=f"{job.id} is {job.phase} for {since}{place}. {said}.",
+        summary=f"{job.id} is {job.phase} for {since}{place}. {said.removesuffix('.')}.",
         next=_next(job, why),
         advice=_ADVICE.get(why.code, "").format(id=job.id),
         attempts=attempts,
         deadline=job.deadline,
+        placement=placed.summary if placed else "",
+        pools=refusal.pools if refusal else placed.others if placed else (),
+        nearest=refusal.nearest if refusal else None,
     )
 
 
@@ -88,7 +100,8 @@ def _next(job: Job, why: Reason) -> str:
     return "It starts when its turn has come and there is room."
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a length of time as people say it."""
     minutes, rest = divmod(int(max(0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

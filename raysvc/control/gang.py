@@ -41,6 +41,8 @@ class Seat(NamedTuple):
     domain: str | None
     slots: Sequence[tuple[Slot, int]]
     need: Amounts
+    most: int
+    """How many would find room there."""
 
     def take(self, times: int = 1) -> None:
         for slot, count in self.slots:
@@ -111,9 +113,11 @@ def places(crew: Crew, rooms: Sequence[Room]) -> Iterator[Seat]:
         fitting = [
             (total, domain) for domain in room.domains(crew.topology) if (total := _sum(domain, counts)) >= crew.want
         ]
-        # The fullest domain that holds it, so that the roomier ones stay whole for larger gangs.
-        for _, domain in sorted(fitting, key=lambda each: (each[0], each[1].name or "")):
-            yield Seat(crew, room, domain.name, _pick(room, domain, counts, crew.want), need)
+        # The fullest domain that holds it, so that the roomier ones stay whole for larger gangs; the roomiest for one
+        # that starts with no worker, and is to grow.
+        fitting.sort(key=lambda each: (each[0] if crew.want else -each[0], each[1].name or ""))
+        for total, domain in fitting:
+            yield Seat(crew, room, domain.name, _pick(room, domain, counts, crew.want), need, total)
 
 
 def by_preference(crew: Crew, rooms: Sequence[Room]) -> list[Room]:
@@ -132,6 +136,16 @@ def _rank(crew: Crew, room: Room) -> tuple[bool, bool, float, str]:
     # Workers that need no GPU leave nodes with GPUs to those who do.
     wasted = spec.accelerator is not None and not crew.each.gpus
     return wasted, spec.spot is not (crew.spot == "prefer"), (spec.price_per_hour or 0) / workers, room.name
+
+
+def later(crew: Crew, room: Room, chosen: Room) -> str:
+    """Return why a pool that would do comes after the one that was chosen."""
+    mine, its = _rank(crew, room), _rank(crew, chosen)
+    if mine[0] != its[0]:
+        return f"would do, but its {room.spec.accelerator.full if room.spec.accelerator else 'node'}s are for GPU work"
+    if mine[1] != its[1]:
+        return f"would do, but its nodes are {'' if room.spec.spot else 'not '}spot nodes, and {chosen.name}'s had room"
+    return f"would do, but {chosen.name} is {'cheaper' if mine[2] > its[2] else 'as good'} and had room"
 
 
 def _sum(domain: Domain, counts: dict[Slot, int]) -> int:

@@ -97,7 +97,9 @@ class JobDesk:
         """Return why the job is in its phase and what happens next."""
         job = await self.get(principal, project, job_id)
         why, position = await self.reason(job)
-        return explain(job, why, position, self._clock.now())
+        verdict = (await self._queue.board()).get(job.uid) if job.phase is JobPhase.QUEUED else None
+        refusal = verdict.refusal if verdict and verdict.reason == why else None
+        return explain(job, why, position, self._clock.now(), refusal)
 
     async def _save(self, job: Job, event: Event) -> bool:
         try:

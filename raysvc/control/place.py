@@ -4,37 +4,72 @@ All or nothing, on nodes that are well, free and of one pool for each group; wor
 there. Of the pools that fit, the cheapest; of the domains, the fullest that holds the gang.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from raysvc.control.gang import Crew, Seat, crews, hold, places, seat
+from raysvc.control.gang import Crew, Seat, crews, hold, later, places, seat
 from raysvc.control.misfit import nearest, why_not
+from raysvc.control.tenant import settle
 from raysvc.control.yard import Room, survey
-from raysvc.domain.job import JobSpec
 from raysvc.domain.node import NodeView
-from raysvc.domain.placement import Ask, GroupPlacement, Placement, Refusal
+from raysvc.domain.placement import Ask, GroupPlacement, Misfit, Placement, Refusal, WhyNot
 from raysvc.domain.pool import Pool
-from raysvc.domain.resources import Resources, Scale, WorkerGroup
-
-# What a head takes at least: Ray's control store, dashboard and a driver.
-HEAD = Resources(cpus=1, memory=2 << 30)
+from raysvc.domain.query import Occupied
 
 
-def ask_of(spec: JobSpec, project: str) -> Ask:
-    """Return what a job asks for. A driver that wants GPUs is a worker of its own: heads have none."""
-    driver = spec.resources
-    groups = spec.shape.workers
-    if driver.gpus:
-        groups = (*groups, WorkerGroup(name="driver", scale=Scale(min=1, want=1, max=1), resources=driver))
-        driver = Resources()
-    head = Resources(cpus=max(HEAD.cpus, driver.cpus), memory=max(HEAD.memory, driver.memory))
-    return Ask(project=project, groups=groups, head=head)
+class Plot:
+    """The pools and nodes for one pass over a queue: what one job takes, the next one lacks.
+
+    `quarantine`: node -> why it is there. `occupied`: attempts some of whose pods may not be there yet.
+    """
+
+    def __init__(
+        self,
+        pools: Sequence[Pool],
+        nodes: Sequence[NodeView],
+        quarantine: Mapping[str, str],
+        occupied: Iterable[Occupied] = (),
+    ) -> None:
+        self._rooms = survey(pools, nodes, quarantine)
+        self._idle: list[Room] | None = None
+        self._first = True
+        settle(self._rooms, nodes, occupied)
+
+    def fit(self, ask: Ask) -> Placement | None:
+        """Return where all of it goes, taken from those that come after; None where it does not fit now."""
+        seats = seat(crews(ask), self._rooms)
+        return None if seats is None else _placement(seats, self._serving(ask))
+
+    def place(self, ask: Ask) -> Placement | Refusal:
+        """Return where all of it goes, taken from those that come after, or why each pool cannot take it."""
+        placed = self.fit(ask)
+        return placed or _refusal(crews(ask), self._serving(ask), ever=self._ever(ask))
+
+    def hold(self, ask: Ask) -> None:
+        """Keep for one that has to wait its place (`gang.hold`): large gangs are not starved by small ones.
+
+        For its head only if it is the first that waits: else many that wait for GPUs would keep the system nodes from
+        those that want nothing but a head. Each becomes the first in its turn.
+        """
+        hold([crew for crew in crews(ask) if self._first or not crew.head], self._rooms)
+        self._first = False
+
+    def _serving(self, ask: Ask) -> list[Room]:
+        return [room for room in self._rooms if room.spec.serves(ask.project)]
+
+    def _ever(self, ask: Ask) -> bool:
+        if self._idle is None:
+            self._idle = [room.ideal() for room in self._rooms]
+        seats = seat(crews(ask), self._idle)
+        for found in seats or ():
+            found.take(-1)
+        return seats is not None
 
 
 def place(
     ask: Ask, pools: Sequence[Pool], nodes: Sequence[NodeView], quarantine: Mapping[str, str]
 ) -> Placement | Refusal:
     """Return where all of it goes, or why each pool cannot take it. `quarantine`: node -> why it is there."""
-    return _place(ask, survey(pools, nodes, quarantine))
+    return Plot(pools, nodes, quarantine).place(ask)
 
 
 def allot(
@@ -42,36 +77,30 @@ def allot(
 ) -> list[Placement | Refusal]:
     """Return an answer for each, in the order in which they may start: each takes its place from those behind it.
 
-    One that has to wait keeps its place (`gang.hold`): large gangs are not starved by small ones. One that would not
-    fit even on idle nodes keeps nothing.
+    One that has to wait keeps its place. One that would not fit even on idle nodes keeps nothing.
     """
-    rooms = survey(pools, nodes, quarantine)
+    plot = Plot(pools, nodes, quarantine)
     answers = []
     for ask in asks:
-        answer = _place(ask, rooms)
+        answer = plot.place(ask)
         if isinstance(answer, Refusal) and answer.ever:
-            hold(crews(ask), rooms)
+            plot.hold(ask)
         answers.append(answer)
     return answers
 
 
-def _place(ask: Ask, rooms: Sequence[Room]) -> Placement | Refusal:
-    asked = crews(ask)
-    seats = seat(asked, rooms)
-    if seats is not None:
-        return _placement(seats)
-    ever = seat(asked, [room.ideal() for room in rooms]) is not None
-    return _refusal(asked, [room for room in rooms if room.spec.serves(ask.project)], ever=ever)
-
-
-def _placement(seats: Sequence[Seat]) -> Placement:
+def _placement(seats: Sequence[Seat], rooms: Sequence[Room]) -> Placement:
     head = seats[-1]
     (slot, _), *_rest = head.slots
     workers = sorted(seats[:-1], key=lambda seat: seat.crew.number)
+    # A project sees no other project's name by where it runs.
+    pools = {it.room.name: it.room.spec.model_copy(update={"projects": ()}) for it in seats}
     return Placement(
         groups=tuple(map(_group, workers)),
         head_pool=head.room.name,
         head_node=slot.name if slot.node else None,
+        pools=pools,
+        others=tuple(_others(seats[0], rooms, pools.keys())) if workers else (),
     )
 
 
@@ -79,7 +108,21 @@ def _group(found: Seat) -> GroupPlacement:
     there = {slot.name: count for slot, count in found.slots if slot.node}
     new = sum(slot.node is None for slot, _ in found.slots)
     domain = None if new else found.domain
-    return GroupPlacement(group=found.crew.name, pool=found.room.name, nodes=there, new_nodes=new, domain=domain)
+    return GroupPlacement(
+        group=found.crew.name, pool=found.room.name, nodes=there, new_nodes=new, domain=domain, most=found.most
+    )
+
+
+def _others(found: Seat, rooms: Sequence[Room], used: Iterable[str]) -> Iterable[WhyNot]:
+    """Yield why the first gang is in none of the other pools."""
+    for room in rooms:
+        if room.name in used or room.spec.node_class == "system":
+            continue
+        if next(places(found.crew, [room]), None) is None:
+            yield why_not(found.crew, room)
+        else:
+            message = later(found.crew, room, found.room)
+            yield WhyNot(pool=room.name, code=Misfit.LATER, message=message)
 
 
 def _refusal(asked: Sequence[Crew], rooms: Sequence[Room], *, ever: bool) -> Refusal:

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from raysvc.control.place import ask_of, place
+from raysvc.control.place import place
+from raysvc.control.strike import Strikes
 from raysvc.control.yard import Room, survey
 from raysvc.domain import access
 from raysvc.domain.access import Principal, Resource, Verb
@@ -14,7 +15,7 @@ from raysvc.domain.placement import Placement
 from raysvc.domain.pool import Discovery, Pool, PoolSpec, check_pools, pool_of
 from raysvc.domain.text import check_line
 from raysvc.errors import Conflict, Invalid, NotFound, Unavailable
-from raysvc.ports import Clock, Pools, Quarantines, Surveyed
+from raysvc.ports import Clock, Store, Surveyed
 
 _NO_KUBERNETES = "This server has no Kubernetes, so it sees no nodes: start it with `raysvc up --kube`."
 
@@ -26,9 +27,10 @@ class PoolDesk:
     Conflict without it.
     """
 
-    def __init__(self, pools: Pools, quarantines: Quarantines, ground: object, clock: Clock) -> None:
-        self._pools = pools
-        self._quarantines = quarantines
+    def __init__(self, store: Store, ground: object, clock: Clock) -> None:
+        self._pools = store.pools
+        self._quarantines = store.quarantines
+        self._strikes = Strikes(store, clock)
         self._ground = ground if isinstance(ground, Surveyed) else None
         self._clock = clock
 
@@ -86,8 +88,9 @@ class PoolDesk:
     async def fit(self, principal: Principal, project: str, spec: JobSpec) -> Fit:
         """Return where a job of the project would go now, or why not: nothing is taken or kept."""
         access.authorise(principal, Verb.READ, Resource.JOB, project)
-        nodes = await self._require().nodes()
-        answer = place(ask_of(spec, project), await self._pools.list(), nodes, await self._why_quarantined())
+        ground = self._require()
+        asked = spec.ask(project, ground.head)
+        answer = place(asked, await self._pools.list(), await ground.nodes(), await self._why_quarantined())
         return Fit(placement=answer) if isinstance(answer, Placement) else Fit(refusal=answer)
 
     async def nodes(self, principal: Principal) -> Sequence[NodeState]:
@@ -114,6 +117,7 @@ class PoolDesk:
         """End a node's quarantine, also of one that is no longer there. May be repeated."""
         access.authorise(principal, Verb.MANAGE, Resource.NODE, _anywhere(principal))
         if not dry_run:
+            await self._strikes.forget(node)
             await self._quarantines.delete(node)
 
     def _require(self) -> Surveyed:

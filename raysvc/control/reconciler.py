@@ -18,6 +18,7 @@ from raysvc.control.lease import Leadership
 from raysvc.control.logbook import Archive
 from raysvc.control.queue import Queue
 from raysvc.control.signal import Signals
+from raysvc.control.strike import Strikes
 from raysvc.domain.event import Event, EventKind
 from raysvc.domain.job import PLACED, Job, JobPhase, JobRef
 from raysvc.domain.observation import Observation, Seen
@@ -31,6 +32,8 @@ IDLE_S = 1.0
 # The scheduler passes at most this often: with a thousand submits a second it must not run for each.
 PASS_S = 0.05
 AT_ONCE = 16
+# And for each look of a job at a node: some 5 µs, so that it takes the loop a fifth of the time at most.
+NODE_S = 20e-6
 # Work on a job that takes longer (a large package, a pool that starts) goes on beside the loop.
 PATIENCE_S = 0.25
 ACTOR = "raysvc"
@@ -55,6 +58,7 @@ class Reconciler:
     def __init__(self, world: World, leadership: Leadership) -> None:
         self._world = world
         self._leadership = leadership
+        self._strikes = Strikes(world.store, world.clock)
         self._agenda = Agenda()
         self._placed: set[str] = set()
         self._waiting = 0
@@ -140,22 +144,25 @@ class Reconciler:
         if self._passed_at is not None and timedelta(0) <= now - self._passed_at < pause:
             return self._passed_at + pause
         self._passed_at = now
-        placements = await self._world.queue.verdicts()
-        self._waiting = len(placements)
+        verdicts = await self._world.queue.verdicts()
+        self._waiting = len(verdicts)
         metric.QUEUE_DEPTH.set(self._waiting)
-        admitted = [placement.uid for placement in placements if placement.admitted]
-        for uid in admitted:
-            job = await self._world.store.jobs.get_by_uid(uid)
+        admitted = [verdict for verdict in verdicts if verdict.admitted]
+        for verdict in admitted:
+            job = await self._world.store.jobs.get_by_uid(verdict.uid)
             if job.phase is JobPhase.QUEUED and not job.stop_requested:
-                phase, why, fields = admit(job, self._world.cluster, now)
+                cluster = job.spec.cluster or self._world.cluster
+                phase, why, fields = admit(job, cluster, now, verdict.placement, verdict.on)
                 after, event = job.to(phase, why, now, actor=ACTOR, **fields)
                 await self._save(after, [event], look_at=None)  # at once, when it is read
         return now + pause if admitted else None
 
     def _pause_s(self) -> float:
-        """Return how long the scheduler rests: longer the more wait, and while the cluster is full."""
-        full = 0 < self._world.queue.capacity <= len(self._placed)
-        return IDLE_S if full else min(IDLE_S, max(PASS_S, ROW_S * self._waiting))
+        """Return how long the scheduler rests: longer the more it looks at, and while nothing could start anyway."""
+        queue = self._world.queue
+        idle = queue.paused or 0 < queue.capacity <= len(self._placed)
+        rest = max(PASS_S, ROW_S * self._waiting, NODE_S * self._world.queue.looks)
+        return IDLE_S if idle else min(IDLE_S, rest)
 
     async def _reconcile_safely(self, job: Job) -> None:
         async with self._slots:
@@ -184,6 +191,8 @@ class Reconciler:
                 await self._release(job.ref)
         if decision.changes:
             after, event = changed(job, decision, clock.now(), ACTOR)
+            if job.phase in PLACED and after.phase not in PLACED:
+                await self._strikes.hear(after)
             await self._save(after, [event], decision.look_at)
         else:
             self._agenda.put(job.uid, decision.look_at)

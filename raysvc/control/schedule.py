@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from raysvc.domain.cluster import ClusterPhase
+from raysvc.control.place import Plot
+from raysvc.domain.cluster import Cluster, ClusterPhase
 from raysvc.domain.job import JobPhase
 from raysvc.domain.model import Model, Uid
+from raysvc.domain.placement import Ask, Placement, Refusal
 from raysvc.domain.project import Limits
-from raysvc.domain.query import PlacedRow, Snapshot, WaitingRow
+from raysvc.domain.query import PlacedRow, Snapshot, Terrain, WaitingRow
 from raysvc.domain.reason import Reason, ReasonCode, reason
 from raysvc.domain.resources import Resources
 
@@ -21,15 +23,26 @@ GIB = 1 << 30
 MEMORY_RESERVE = GIB // 2
 # What a job that names no memory takes: its supervisor actor (about 85 MB) and a Python driver that imports Ray.
 MEMORY_PER_JOB = 320 << 20
+# So many that wait for nodes keep a place there, and are told of each pool: it costs milliseconds on a thousand nodes.
+# Those behind them start where they fit beside what is kept.
+KEPT_PLACES = 16
+_BEHIND = "no room beside what is kept for the jobs before it"
 
 
-class Placement(Model):
-    """The verdict on one waiting job: admitted, or why not. `position` counts from 1 in the order of starting."""
+class Verdict(Model):
+    """The verdict on one waiting job: admitted, or why not. `position` counts from 1 in the order of starting.
+
+    `placement` says on which nodes it starts, `refusal` why on none, where node pools are declared.
+    """
 
     uid: Uid
     admitted: bool
     position: int
     reason: Reason
+    placement: Placement | None = None
+    refusal: Refusal | None = None
+    on: Uid | None = None
+    """The shared cluster that it starts on; None: the platform's own."""
 
 
 class _Room:
@@ -38,15 +51,21 @@ class _Room:
     def __init__(self, snapshot: Snapshot) -> None:
         cluster = snapshot.cluster
         self.total = cluster.resources
-        self.slots = cluster.max_running_jobs - len(snapshot.placed)
+        here = {row.uid for row in snapshot.placed if _is_on(row, cluster)}
+        self.slots = cluster.max_running_jobs - len(here)
         self.free = self.total
         self.memory = None if cluster.free_memory is None else cluster.free_memory - MEMORY_RESERVE
-        self.occupied = bool(snapshot.placed)
+        self.occupied = bool(here)
         self.by_project: dict[str, tuple[int, Resources]] = {}
         self.held: set[tuple[str, str]] = set()
-        kinds = {(row.project, id(row.demand), row.phase): row for row in snapshot.placed}
-        counts = Counter((row.project, id(row.demand), row.phase) for row in snapshot.placed)
+        self.plot = _plot(snapshot)
+        self.kept = 0
+        kinds = {(row.project, id(row.demand), row.phase, row.uid in here): row for row in snapshot.placed}
+        counts = Counter((row.project, id(row.demand), row.phase, row.uid in here) for row in snapshot.placed)
         for kind, row in kinds.items():
+            if row.uid not in here:
+                self.count(row, counts[kind])
+                continue
             self.take(row, counts[kind])
             if row.phase is not JobPhase.STARTING and self.memory is not None:
                 # Already in what was measured.
@@ -54,16 +73,19 @@ class _Room:
 
     def take(self, row: WaitingRow | PlacedRow, times: int = 1) -> None:
         self.reserve(row, times)
-        count, used = self.by_project.get(row.project, (0, Resources()))
-        self.by_project[row.project] = (count + times, used.plus(row.demand, times))
+        self.count(row, times)
         if self.memory is not None:
             self.memory -= times * (row.demand.memory or MEMORY_PER_JOB)
+
+    def count(self, row: WaitingRow | PlacedRow, times: int = 1) -> None:
+        """Count against the project's limits what it has, wherever that is."""
+        count, used = self.by_project.get(row.project, (0, Resources()))
+        self.by_project[row.project] = (count + times, used.plus(row.demand, times))
 
     def set_aside(self, row: WaitingRow, why: Reason, limits: Limits) -> bool:
         """Keep for a row what it waits for, so that those behind it cannot take it; return whether that is news."""
         if why.code is ReasonCode.INSUFFICIENT_RESOURCES:
-            self.reserve(row)
-            return True
+            return self._keep(row)
         if why.code is ReasonCode.LOW_MEMORY and self.memory is not None and self.memory > 0:
             self.memory = 0
             return True
@@ -79,13 +101,42 @@ class _Room:
     def reserve(self, row: WaitingRow | PlacedRow, times: int = 1) -> None:
         self.free = self.free.plus(row.demand, -times)
 
+    def seat(self, plot: Plot, ask: Ask) -> Placement | Refusal:
+        """Return where its pods go, taken from those behind it, or why nowhere."""
+        if self.kept < KEPT_PLACES:
+            return plot.place(ask)
+        return plot.fit(ask) or Refusal(message=_BEHIND, group=None, ever=True)
+
+    def _keep(self, row: WaitingRow) -> bool:
+        if self.plot is None:
+            self.reserve(row)
+            return True
+        if row.ask is None or self.kept >= KEPT_PLACES:
+            return False
+        self.plot.hold(row.ask)
+        self.kept += 1
+        return True
+
+
+def _is_on(row: PlacedRow, cluster: Cluster) -> bool:
+    if cluster.owner == "platform":
+        return row.cluster is None
+    return (row.project, row.cluster) == (cluster.project, cluster.name)
+
+
+def _plot(snapshot: Snapshot) -> Plot | None:
+    terrain = snapshot.terrain
+    if terrain is None or terrain.nodes is None or not snapshot.waiting:
+        return None
+    return Plot(terrain.pools, terrain.nodes, terrain.quarantine, terrain.occupied)
+
 
 def order(waiting: Sequence[WaitingRow]) -> list[WaitingRow]:
     """Return the rows in the order in which they may start: priority, then age, then uid."""
     return sorted(waiting, key=lambda row: (-row.priority, row.created_at, row.uid))
 
 
-def schedule(snapshot: Snapshot, now: datetime) -> tuple[Placement, ...]:
+def schedule(snapshot: Snapshot, now: datetime) -> tuple[Verdict, ...]:
     """Return a verdict for every waiting row, in order.
 
     A job that fits the cluster but not what is free now keeps its place: what it asks for is set aside, so that
@@ -93,12 +144,15 @@ def schedule(snapshot: Snapshot, now: datetime) -> tuple[Placement, ...]:
     of the same; one that is larger than that limit, or than the whole cluster, stands aside and holds nobody up.
     """
     room = _Room(snapshot)
-    placements = []
+    verdicts = []
     # While no room is taken, equal rows are told the same: of thousands that wait, a few kinds are looked into.
-    told: dict[tuple[object, ...], Reason] = {}
+    told: dict[tuple[object, ...], tuple[Reason, Refusal | None]] = {}
     for position, row in enumerate(order(snapshot.waiting), start=1):
-        kind = (row.project, id(row.demand), row.not_before)
-        why = told.get(kind) or _blocked(row, snapshot, room, now)
+        kind = (row.project, id(row.demand), id(row.ask), row.not_before)
+        place = None
+        why, refusal = told.get(kind) or (_blocked(row, snapshot, room, now), None)
+        if why is None:
+            place, refusal, why = _seated(row, snapshot.terrain, room)
         if why is None:
             room.take(row)
             room.slots -= 1
@@ -107,14 +161,36 @@ def schedule(snapshot: Snapshot, now: datetime) -> tuple[Placement, ...]:
         elif room.set_aside(row, why, snapshot.limits.get(row.project, Limits())):
             told.clear()
         else:
-            told[kind] = why
-        placements.append(
+            told[kind] = why, refusal
+        verdicts.append(
             # Made of what is valid, thousands of times a pass: unchecked, it costs a third.
-            Placement.model_construct(
-                uid=row.uid, admitted=why is None, position=position, reason=why or reason(ReasonCode.SUBMITTING)
+            Verdict.model_construct(
+                uid=row.uid,
+                admitted=why is None,
+                position=position,
+                reason=why or reason(ReasonCode.SUBMITTING),
+                placement=place,
+                refusal=refusal,
             )
         )
-    return tuple(placements)
+    return tuple(verdicts)
+
+
+def _seated(
+    row: WaitingRow, terrain: Terrain | None, room: _Room
+) -> tuple[Placement | None, Refusal | None, Reason | None]:
+    """Return where the row starts, or why no pool takes it: one that waiting may mend, or one that never will."""
+    if terrain is None:
+        return None, None, None  # nobody chooses nodes
+    if room.plot is None:
+        return None, None, reason(ReasonCode.CLUSTER_NOT_READY, terrain.why)
+    if row.ask is None:
+        return None, None, reason(ReasonCode.WAITING)  # its job has gone since it was read
+    answer = room.seat(room.plot, row.ask)
+    if not isinstance(answer, Refusal):
+        return answer, None, None
+    code = ReasonCode.INSUFFICIENT_RESOURCES if answer.ever else ReasonCode.EXCEEDS_CAPACITY
+    return None, answer, reason(code, answer.text)
 
 
 def _blocked(row: WaitingRow, snapshot: Snapshot, room: _Room, now: datetime) -> Reason | None:  # noqa: PLR0911
@@ -130,12 +206,13 @@ def _blocked(row: WaitingRow, snapshot: Snapshot, room: _Room, now: datetime) ->
     if cluster.phase not in {ClusterPhase.READY, ClusterPhase.DEGRADED}:
         said = cluster.reason.message if cluster.reason else ""
         return reason(ReasonCode.CLUSTER_NOT_READY, f"{cluster.name} is {cluster.phase}. {said}".strip())
-    beyond = row.demand.shortfall(room.total)
+    # Where pools are declared, room is what they have, and they are asked last.
+    beyond = {} if snapshot.terrain else row.demand.shortfall(room.total)
     if beyond and cluster.autoscaling is None:
         return reason(ReasonCode.EXCEEDS_CAPACITY, f"{cluster.name} is short of {_amounts(beyond)} even when idle")
     if room.slots <= 0:
         return reason(ReasonCode.CLUSTER_BUSY, f"{cluster.name} runs at most {cluster.max_running_jobs} jobs at once")
-    missing = row.demand.shortfall(room.free)
+    missing = {} if snapshot.terrain else row.demand.shortfall(room.free)
     if missing and not beyond:
         return reason(ReasonCode.INSUFFICIENT_RESOURCES, f"{cluster.name} is short of {_amounts(missing)} now")
     needed = row.demand.memory or MEMORY_PER_JOB

@@ -8,19 +8,21 @@ POLL_S = 0.5
 
 
 class Signals:
-    """One topic a record's uid, and one for the reconciler."""
+    """One topic a record's uid, one for the reconciler, and one each for those of services and clusters."""
 
     RECONCILER = "reconciler"
+    SERVICES = "services"
+    CLUSTERS = "clusters"
 
     def __init__(self) -> None:
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._pending: set[str] = set()
 
     def notify(self, topic: str) -> None:
-        """Wake all who wait for the topic. One for the reconciler is remembered until it waits."""
+        """Wake all who wait for the topic. One for a reconciler is remembered until it waits."""
         for event in self._waiters.get(topic, ()):
             event.set()
-        if topic == self.RECONCILER:
+        if topic in {self.RECONCILER, self.SERVICES, self.CLUSTERS}:
             self._pending.add(topic)
 
     async def wait(self, topic: str, seconds: float) -> bool:

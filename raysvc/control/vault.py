@@ -63,6 +63,10 @@ class Vault:
                 "of the data directory, or set the secret again."
             ) from error
 
+    def replica_token(self, uid: str) -> str:
+        """Return what a service's replicas report with: it opens that and nothing else, and need not be kept."""
+        return hmac.new(self._key, b"raysvc replica\0" + uid.encode(), hashlib.sha256).hexdigest()
+
     async def package(self, project: str, name: str) -> tuple[int, AsyncIterator[bytes]]:
         """Return a package's size and bytes; raises NotFound, and the bytes at their end Damaged."""
         package = await self._packages.get(project, name)

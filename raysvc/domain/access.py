@@ -17,6 +17,7 @@ class Verb(StrEnum):
 
 class Resource(StrEnum):
     JOB = "job"
+    SERVICE = "service"
     PACKAGE = "package"
     LOG = "log"
     CLUSTER = "cluster"
@@ -29,6 +30,8 @@ class Resource(StrEnum):
     POLICY = "policy"
     POOL = "pool"
     NODE = "node"
+    KEY = "key"
+    USAGE = "usage"
 
 
 class Principal(Model):
@@ -69,7 +72,7 @@ def authorise(principal: Principal, verb: Verb, resource: Resource, project: str
         needed = Role.ADMIN
     elif verb is Verb.READ:
         needed = Role.VIEWER
-    elif verb in _WRITES and resource in {Resource.JOB, Resource.PACKAGE}:
+    elif verb in _WRITES and resource in {Resource.JOB, Resource.SERVICE, Resource.PACKAGE}:
         needed = Role.MEMBER
     else:
         needed = Role.ADMIN

@@ -12,9 +12,12 @@ from raysvc.errors import Invalid
 
 
 class Admission(Model):
-    """What a policy sees: who submits what, where. `spec` is as the policies before it left it."""
+    """What a policy sees: who submits what, where. `spec` is as the policies before it left it.
 
-    operation: Literal["submit"] = "submit"
+    Of a service (`deploy`) it is the job that would do the same: `vllm serve`, with a worker for each replica.
+    """
+
+    operation: Literal["submit", "deploy"] = "submit"
     project: Name
     owner: str
     role: Role

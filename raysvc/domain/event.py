@@ -1,11 +1,14 @@
 """What happened to a record, in order. A record is the fold of its events; each event names the one before by hash."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Self
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
-from pydantic_core import from_json
+from pydantic import PlainSerializer
+from pydantic_core import from_json, to_json
 
 from raysvc.domain.model import Instant, Uid, Written
 
@@ -19,6 +22,31 @@ class EventKind(StrEnum):
     STOP_REQUESTED = "stop_requested"
     FINALISED = "finalised"
     DELETED = "deleted"
+    REVISED = "revised"
+
+
+class Change(Mapping[str, Any]):
+    """Fields as JSON, parsed when somebody looks: of most events, nobody does before they are kept."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def _fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = from_json(self._text)
+        return fields
+
+    def __getitem__(self, name: str) -> Any:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return repr(self._fields)
 
 
 class Event(Written):
@@ -35,21 +63,28 @@ class Event(Written):
     at: Instant
     actor: str
     message: str
-    change: dict[str, Any]
+    change: Annotated[Mapping[str, Any], PlainSerializer(dict, return_type=dict[str, Any])]
     prev_hash: str
 
     @classmethod
     def of(cls, change: str, **about: Any) -> Self:
-        """Return the event of a change that is there as JSON: the text holds it as it is, at half the cost."""
-        event = cls(change=from_json(change), **about)
-        end = f',"prev_hash":"{event.prev_hash}"}}'
-        rest = event.model_dump_json(exclude={"change"}).removesuffix(end)
-        event.__dict__["text"] = f'{rest},"change":{change}{end}'
+        """Return the event of a change that is there as JSON, which its text holds as it is."""
+        event = cls(change={}, **about)
+        event.__dict__["change"] = Change(change)
+        event.__dict__["text"] = (
+            f'{{"schema_version":1,"uid":"{event.uid}","seq":{event.seq},"project":"{event.project}",'
+            f'"kind":"{event.kind}","at":{_json(event.at)},"actor":{_json(event.actor)},'
+            f'"message":{_json(event.message)},"change":{change},"prev_hash":"{event.prev_hash}"}}'
+        )
         return event
 
     def digest(self) -> str:
         """Return the SHA-256 (hex) of this event's text, which the next event carries as `prev_hash`."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def _json(value: datetime | str) -> str:
+    return to_json(value).decode()
 
 
 class BrokenChain(ValueError):

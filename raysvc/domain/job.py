@@ -2,20 +2,23 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from operator import not_
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
+from pydantic_core import to_json
 
 from raysvc.domain.event import Event, EventKind
 from raysvc.domain.model import EnvName, Instant, Model, Name, Uid
+from raysvc.domain.placement import AUTOSCALER, DRIVER, DRIVER_MEMORY, HEAD, Ask, Placement
 from raysvc.domain.plain import PlainObject, PlainTexts
 from raysvc.domain.reason import Reason, ReasonCode, reason
 from raysvc.domain.record import Record
-from raysvc.domain.resources import Resources, Shape
+from raysvc.domain.resources import Resources, Scale, Shape, WorkerGroup
 
 
 class JobPhase(StrEnum):
@@ -96,7 +99,12 @@ class JobSpec(Model):
     secrets: dict[EnvName, EnvName] = Field(
         default_factory=dict, description="environment variable -> name of a secret of the project"
     )
-    # Left out where it is the default, so that a server of the version before reads the record (R7).
+    # Left out where they are the default, so that a server of the version before reads the record (R7).
+    cluster: Name | None = Field(
+        default=None,
+        exclude_if=not_,
+        description="a cluster that the project's jobs share; None: where jobs run anyway",
+    )
     driver: Literal["ray", "warm"] = Field(
         default="ray",
         exclude_if="ray".__eq__,  # not a lambda: each submit asks three times, and this asks no Python
@@ -114,10 +122,30 @@ class JobSpec(Model):
         """Return what the job occupies while it runs: its driver and its workers."""
         return _together(self.shape, self.resources)
 
+    def groups(self) -> tuple[WorkerGroup, ...]:
+        """Return the pods beside the head. A driver that asks for GPUs is one of them: heads have none."""
+        driver, groups = self.resources, self.shape.workers
+        if not driver.gpus:
+            return groups
+        return (*groups, WorkerGroup(name=DRIVER, scale=Scale(min=1, want=1, max=1), resources=driver))
+
+    def head(self, own: Resources = HEAD) -> Resources:
+        """Return what the head asks for: what a head takes by itself (`own`), and a driver without GPUs."""
+        driver = Resources() if self.resources.gpus else self.resources
+        return Resources(cpus=max(own.cpus, driver.cpus), memory=own.memory + (driver.memory or DRIVER_MEMORY))
+
+    def ask(self, project: str, own: Resources = HEAD) -> Ask:
+        """Return what its pods ask of nodes together. `own`: what a head takes by itself."""
+        head = self.head(own)
+        if any(group.elastic for group in self.shape.workers):
+            head = head.plus(AUTOSCALER)
+        pods = tuple(group.model_copy(update={"resources": group.pod}) for group in self.groups())
+        return Ask(project=project, groups=pods, head=head)
+
 
 @lru_cache(maxsize=1024)
 def _together(shape: Shape, driver: Resources) -> Resources:
-    # Most jobs ask for what another asked for, and each submit needs the sum three times.
+    # Most jobs ask for what another asked for, and each submit needs the sum several times.
     return shape.demand().plus(driver)
 
 
@@ -129,6 +157,7 @@ class JobRef(Model):
 
     uid: Uid
     attempt: int = Field(ge=1)
+    on: Uid | None = Field(default=None, description="the shared cluster that it runs on; None: it has its own place")
 
     @property
     def name(self) -> str:
@@ -153,10 +182,13 @@ class Attempt(Model):
     finished_at: Instant | None = None
     exit_code: int | None = None
     reason: Reason | None = None
+    # Left out where there is none, so that a server of the version before reads the record (R7).
+    placement: Placement | None = Field(default=None, exclude_if=not_, description="where its pods go, if chosen")
+    on: Uid | None = Field(default=None, exclude_if=not_, description="the uid of a cluster that jobs share")
 
     @property
     def ref(self) -> JobRef:
-        return JobRef(uid=self.job, attempt=self.number)
+        return JobRef(uid=self.job, attempt=self.number, on=self.on)
 
 
 class Job(Record[JobSpec, JobPhase]):
@@ -185,7 +217,20 @@ class Job(Record[JobSpec, JobPhase]):
 
     @property
     def ref(self) -> JobRef | None:
-        return JobRef(uid=self.uid, attempt=self.attempt) if self.attempt else None
+        if not self.attempt:
+            return None
+        return JobRef(uid=self.uid, attempt=self.attempt, on=self._last.on if self._last else None)
+
+    @property
+    def placement(self) -> Placement | None:
+        """Where the current attempt's pods go, if that was chosen."""
+        return self._last.placement if self._last else None
+
+    @property
+    def _last(self) -> Attempt | None:
+        """The current attempt's record; None before there is one, as in a dry run."""
+        last = self.attempts[-1] if self.attempts else None
+        return last if last and last.number == self.attempt else None
 
     @property
     def live(self) -> bool:
@@ -206,8 +251,26 @@ class Job(Record[JobSpec, JobPhase]):
 _WAITING = reason(ReasonCode.WAITING)
 
 
+@lru_cache(maxsize=256)
+def _mould(project: str, owner: str) -> tuple[str, str]:
+    """Return what the JSON of each new job has between its spec and its times, and behind those."""
+    now, spec = datetime.fromtimestamp(0, UTC), JobSpec(entrypoint="true")
+    fields = {"phase": JobPhase.QUEUED, "reason": _WAITING, "owner": owner}
+    job = Job(id="_", uid="0" * 16, project=project, spec=spec, created_at=now, updated_at=now, **fields)
+    middle = job.model_dump_json(include=set(fields))
+    own = {"id", "uid", "project", "spec", "created_at", "updated_at", "version", "head"}
+    return middle[1:-1], job.model_dump_json(exclude={*fields, *own})[1:-1]
+
+
 def submit(spec: JobSpec, *, job_id: str, uid: str, project: str, owner: str, now: datetime) -> tuple[Job, Event]:
     """Return the new QUEUED job and its first event."""
+    # The JSON of the whole, written round that of its spec at half the cost: a batch has thousands a second.
+    middle, end = _mould(project, owner)
+    at = to_json(now).decode()
+    change = (
+        f'{{"id":"{job_id}","uid":"{uid}","project":"{project}","spec":{spec.model_dump_json()},{middle},'
+        f'"created_at":{at},"updated_at":{at},{end}}}'
+    )
     job = Job(
         id=job_id,
         uid=uid,
@@ -218,5 +281,6 @@ def submit(spec: JobSpec, *, job_id: str, uid: str, project: str, owner: str, no
         owner=owner,
         created_at=now,
         updated_at=now,
+        version=1,
     )
-    return job.change(EventKind.SUBMITTED, now, actor=owner, message=f"submitted as {job_id}")
+    return job, job.born(EventKind.SUBMITTED, change, actor=owner, message=f"submitted as {job_id}")

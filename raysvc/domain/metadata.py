@@ -70,6 +70,7 @@ _ORIGIN: Mapping[tuple[str, ...], str] = {
     ("retry",): "metadata.raysvc.retries",
     ("labels",): "metadata.raysvc.label",
     ("driver",): "metadata.raysvc.driver",
+    ("cluster",): "metadata.raysvc.cluster",
     ("resources", "cpus"): "entrypoint_num_cpus",
     ("resources", "gpus"): "entrypoint_num_gpus",
     ("resources", "memory"): "entrypoint_memory",
@@ -151,7 +152,7 @@ def _ours(metadata: Mapping[str, str]) -> tuple[dict[str, Any], str | None]:
             continue
         if key == "raysvc.priority":
             fields["priority"] = _number(key, text, int)
-        elif key in {"raysvc.queue", "raysvc.driver"}:
+        elif key in {"raysvc.queue", "raysvc.driver", "raysvc.cluster"}:
             fields[key.removeprefix(PREFIX)] = text
         elif key == "raysvc.timeout_s":
             fields["timeout_s"] = _number(key, text, float)

@@ -97,6 +97,7 @@ class NodeView(Model):
     taints: tuple[Taint, ...] = ()
     allocatable: Amounts = Field(default_factory=dict)
     used: Amounts = Field(default_factory=dict)
+    tenants: dict[str, Amounts] = Field(default_factory=dict, description="of `used`, our attempts' by their names")
     conditions: dict[str, str] = Field(default_factory=dict, description="type -> status, as Kubernetes has them")
     ready: bool = True
     cordoned: bool = False

@@ -5,7 +5,16 @@ from enum import StrEnum
 from pydantic import Field
 
 from raysvc.domain.model import Model, Name
+from raysvc.domain.pool import PoolSpec
 from raysvc.domain.resources import Resources, Topology, WorkerGroup
+
+# What a head takes before any driver: Ray's control store and dashboard; each driver beside it; and the sidecar of
+# Ray's autoscaler (KubeRay's defaults for that: 500m and 512Mi).
+HEAD = Resources(cpus=1, memory=2 << 30)
+DRIVER_MEMORY = 1 << 30
+AUTOSCALER = Resources(cpus=0.5, memory=512 << 20)
+DRIVER = "driver"
+"""The group of a driver that asks for GPUs."""
 
 
 class Ask(Model):
@@ -24,14 +33,7 @@ class GroupPlacement(Model):
     nodes: dict[str, int]
     new_nodes: int = 0
     domain: str | None = Field(default=None, description="the value of the topology's label, or the only node's name")
-
-
-class Placement(Model):
-    """Where everything goes. `head_node` None: a node that the system pool has yet to make."""
-
-    groups: tuple[GroupPlacement, ...]
-    head_pool: Name
-    head_node: str | None
+    most: int = Field(default=0, ge=0, description="how many workers there was room for: it grows to no more")
 
 
 class Misfit(StrEnum):
@@ -50,6 +52,7 @@ class Misfit(StrEnum):
     UNHEALTHY = "UNHEALTHY"
     DRIFTED = "DRIFTED"
     TAINTED = "TAINTED"
+    LATER = "LATER"
 
 
 class WhyNot(Model):
@@ -58,6 +61,32 @@ class WhyNot(Model):
     pool: Name
     code: Misfit
     message: str
+
+
+class Placement(Model):
+    """Where everything goes. `head_node` None: a node that the system pool has yet to make.
+
+    It holds the pools as they were declared then, so that what is rendered does not change with them.
+    """
+
+    groups: tuple[GroupPlacement, ...]
+    head_pool: Name
+    head_node: str | None
+    pools: dict[Name, PoolSpec] = Field(default_factory=dict, description="those that are used, by name")
+    others: tuple[WhyNot, ...] = Field(default=(), description="the other pools, and why the first group is not there")
+
+    @property
+    def summary(self) -> str:
+        """Where it is, in a few words."""
+        told = [f"{it.group} on pool {it.pool}{_nodes(it)}" for it in self.groups]
+        return ", ".join([*told, f"head on pool {self.head_pool}"])
+
+
+def _nodes(group: GroupPlacement) -> str:
+    names = sorted(group.nodes)
+    named = [", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")] if names else []
+    new = [f"{group.new_nodes} new node{'' if group.new_nodes == 1 else 's'}"] if group.new_nodes else []
+    return f" ({', '.join([*named, *new])})" if named or new else ""
 
 
 class Nearest(Model):
@@ -78,3 +107,10 @@ class Refusal(Model):
     pools: tuple[WhyNot, ...] = ()
     nearest: Nearest | None = None
     ever: bool = False
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        pools = [f"{why.pool}: {why.message}" for why in self.pools]
+        nearest = [f"Nearest: {self.nearest.message}."] if self.nearest else []
+        return " ".join([self.message, *(["; ".join(pools) + "."] if pools else []), *nearest])

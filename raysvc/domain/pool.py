@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from math import ceil
+from operator import not_
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -14,6 +15,7 @@ from raysvc.domain.resources import Resources
 from raysvc.errors import Invalid
 
 CLIQUE_LABEL = "nvidia.com/gpu.clique"
+_PAGES = {"2Mi": 2 << 20, "1Gi": 1 << 30}
 
 
 class Accelerator(Model):
@@ -139,6 +141,11 @@ class PoolSpec(Model):
     )
     topology: TopologyLabels = TopologyLabels()
     rdma: Extended | None = None
+    compute_domain: bool = Field(
+        default=False,
+        exclude_if=not_,
+        description="NVIDIA's DRA driver runs there: gangs over nodes of an NVLink domain claim a ComputeDomain",
+    )
     hugepages: dict[Literal["2Mi", "1Gi"], int] = Field(default_factory=dict, description="size -> bytes of a node")
     numa: Literal["none", "best-effort", "restricted", "single-numa-node"] = Field(
         default="none", description="the kubelet's topology policy; the last two need whole CPUs as requests and limits"
@@ -173,7 +180,8 @@ class PoolSpec(Model):
 
     def amounts(self) -> Amounts:
         """Return what a node of the pool has, as declared."""
-        return {"cpu": self.node.cpus, "memory": float(self.node.memory), **dict(self.devices())}
+        pages = {f"hugepages-{size}": float(amount) for size, amount in self.hugepages.items()}
+        return {"cpu": self.node.cpus, "memory": float(self.node.memory), **dict(self.devices()), **pages}
 
     def devices(self) -> list[tuple[str, int]]:
         """Return the devices that each node has: name of the resource and how many."""
@@ -184,8 +192,25 @@ class PoolSpec(Model):
         """Return what a worker's pod asks of a node. Ray's custom resources are Ray's own, and no node's."""
         # The scarcest first, since where it is missing the others are not looked at.
         found = {self.accelerator.resource: float(ceil(each.gpus))} if self.accelerator else {}
-        found |= {"cpu": each.cpus, "memory": float(each.memory)}
+        found |= {"cpu": float(ceil(each.cpus)) if self.pinned else each.cpus, "memory": float(each.memory)}
+        found |= self._beside(ceil(each.gpus))
         return {name: amount for name, amount in found.items() if amount}
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the kubelet gives whole CPUs beside their devices, which only pods with whole numbers of them get."""
+        return self.numa in {"restricted", "single-numa-node"}
+
+    def _beside(self, gpus: int) -> Amounts:
+        """Return what comes with so many GPUs of a node: their share of its RDMA devices and huge pages."""
+        if self.accelerator is None or not gpus:
+            return {}
+        share = min(1.0, gpus / self.accelerator.offered)
+        found = {self.rdma.resource: max(1.0, self.rdma.count * share // 1)} if self.rdma else {}
+        for size, amount in self.hugepages.items():
+            page = _PAGES[size]
+            found[f"hugepages-{size}"] = amount * share // page * page
+        return found
 
 
 class Pool(Model):

@@ -8,6 +8,9 @@ from pydantic import Field
 from raysvc.domain.cluster import Cluster
 from raysvc.domain.job import JobPhase
 from raysvc.domain.model import Instant, Model, Uid
+from raysvc.domain.node import NodeView
+from raysvc.domain.placement import Ask, Placement
+from raysvc.domain.pool import Pool
 from raysvc.domain.project import Limits
 from raysvc.domain.resources import Resources
 
@@ -57,6 +60,8 @@ class WaitingRow(Model):
     created_at: Instant
     not_before: Instant | None
     demand: Resources
+    cluster: str | None = Field(default=None, description="the shared cluster that it names")
+    ask: Ask | None = Field(default=None, description="what its pods ask of node pools; only where there are any")
 
 
 class PlacedRow(Model):
@@ -66,6 +71,34 @@ class PlacedRow(Model):
     project: str
     phase: JobPhase
     demand: Resources
+    version: int = Field(default=0, description="of its record")
+    cluster: str | None = Field(default=None, description="the shared cluster that it is on")
+
+
+class SharingRow(NamedTuple):
+    """A job that has not ended and names a shared cluster of its project."""
+
+    uid: str
+    project: str
+    cluster: str
+
+
+class Occupied(Model):
+    """Where a placed attempt's pods are, or are to come."""
+
+    attempt: str = Field(description="its Ref's name")
+    ask: Ask
+    placement: Placement
+
+
+class Terrain(Model):
+    """Node pools, what of them is there, and what is promised there. `nodes` None: they cannot be seen now."""
+
+    pools: tuple[Pool, ...]
+    nodes: tuple[NodeView, ...] | None
+    quarantine: dict[str, str] = Field(default_factory=dict, description="node -> why it is there")
+    occupied: tuple[Occupied, ...] = ()
+    why: str = Field(default="", description="why nodes cannot be seen")
 
 
 class Snapshot(Model):
@@ -75,5 +108,7 @@ class Snapshot(Model):
     placed: tuple[PlacedRow, ...]
     limits: dict[str, Limits] = Field(default_factory=dict)
     cluster: Cluster
+    shared: tuple[Cluster, ...] = Field(default=(), description="those that jobs name; each is of one project")
+    terrain: Terrain | None = Field(default=None, description="None: no pool is declared, and nobody chooses nodes")
     paused: bool = False
     paused_message: str = ""

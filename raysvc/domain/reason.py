@@ -52,6 +52,25 @@ class ReasonCode(StrEnum):
     START_TIMED_OUT = "START_TIMED_OUT"
     DRIVER_LOST = "DRIVER_LOST"
     CLUSTER_LOST = "CLUSTER_LOST"
+    # clusters that jobs share
+    CLUSTER_READY = "CLUSTER_READY"
+    CLUSTER_IDLE = "CLUSTER_IDLE"
+    CLUSTER_REFUSED = "CLUSTER_REFUSED"
+    CLUSTER_DELETED = "CLUSTER_DELETED"
+    # services
+    SERVICE_ACCEPTED = "SERVICE_ACCEPTED"
+    DEPLOYING = "DEPLOYING"
+    WAITING_FOR_REPLICAS = "WAITING_FOR_REPLICAS"
+    SERVING = "SERVING"
+    SCALED_TO_ZERO = "SCALED_TO_ZERO"
+    REPLICAS_MISSING = "REPLICAS_MISSING"
+    ROLLED_BACK = "ROLLED_BACK"
+    ENGINE_FAILED = "ENGINE_FAILED"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
+    REPLICAS_LATE = "REPLICAS_LATE"
+    SERVICE_REFUSED = "SERVICE_REFUSED"
+    SERVICE_DELETED = "SERVICE_DELETED"
 
 
 class ReasonRow(NamedTuple):
@@ -95,6 +114,23 @@ TABLE: dict[ReasonCode, ReasonRow] = {
     _C.START_TIMED_OUT: ReasonRow("Did not start in time", _I),
     _C.DRIVER_LOST: ReasonRow("The driver died with its node or supervisor", _I),
     _C.CLUSTER_LOST: ReasonRow("The cluster was lost while it ran", _I),
+    _C.CLUSTER_READY: ReasonRow("Ready for jobs", _N),
+    _C.CLUSTER_IDLE: ReasonRow("Nobody used it", _N),
+    _C.CLUSTER_REFUSED: ReasonRow("The backend refuses it", _U),
+    _C.CLUSTER_DELETED: ReasonRow("Deleted", _N),
+    _C.SERVICE_ACCEPTED: ReasonRow("Accepted", _N),
+    _C.DEPLOYING: ReasonRow("Its replicas are being started", _N),
+    _C.WAITING_FOR_REPLICAS: ReasonRow("Waiting for replicas to be ready", _N),
+    _C.SERVING: ReasonRow("Serving", _N),
+    _C.SCALED_TO_ZERO: ReasonRow("Scaled to zero", _N),
+    _C.REPLICAS_MISSING: ReasonRow("Fewer replicas are ready than it needs", _I),
+    _C.ROLLED_BACK: ReasonRow("A newer revision failed, and the one before serves", _U),
+    _C.ENGINE_FAILED: ReasonRow("The engine did not start", _U),
+    _C.OUT_OF_MEMORY: ReasonRow("The engine has too little memory", _U),
+    _C.MODEL_NOT_FOUND: ReasonRow("The model cannot be found", _U),
+    _C.REPLICAS_LATE: ReasonRow("Its replicas were not ready in time", _I),
+    _C.SERVICE_REFUSED: ReasonRow("The backend refuses it", _U),
+    _C.SERVICE_DELETED: ReasonRow("Deleted", _N),
 }
 
 

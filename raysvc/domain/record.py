@@ -31,6 +31,22 @@ class Record(Written, Generic[Spec, Phase]):
     version: int = 0
     head: str = ""
 
+    def born(self, kind: EventKind, change: str, *, actor: str, message: str) -> Event:
+        """Return the first event of this new record (version 1), whose JSON is given and which nobody else has yet."""
+        event = Event.of(
+            change,
+            uid=self.uid,
+            seq=1,
+            project=self.project,
+            kind=kind,
+            at=self.created_at,
+            actor=actor,
+            message=message,
+            prev_hash="",
+        )
+        self._seal(event, change)
+        return event
+
     def change(
         self, kind: EventKind, at: datetime, *, actor: str, message: str = "", **fields: Any
     ) -> tuple[Self, Event]:
@@ -49,9 +65,7 @@ class Record(Written, Generic[Spec, Phase]):
             message=message,
             prev_hash=self.head,
         )
-        after.__dict__["head"] = event.digest()  # not by a second copy: until it is returned it is nobody else's
-        if named is None:
-            after.__dict__["text"] = f'{change[:-1]},"version":{after.version},"head":"{after.head}"}}'
+        after._seal(event, change)  # noqa: SLF001 it is one of us
         return after, event
 
     def to(
@@ -66,3 +80,9 @@ class Record(Written, Generic[Spec, Phase]):
             raise IllegalTransition(message)
         text = f"{self.phase} -> {phase}: {why.title}" + (f". {why.message}" if why.message else "")
         return self.change(EventKind.MOVED, at, actor=actor, message=text, phase=phase, reason=why, **fields)
+
+    def _seal(self, event: Event, change: str) -> None:
+        """Take the digest of the event that made this record: not by a copy, until it is returned nobody has it."""
+        self.__dict__["head"] = head = event.digest()
+        if self.version == 1:
+            self.__dict__["text"] = f'{change[:-1]},"version":1,"head":"{head}"}}'

@@ -63,6 +63,10 @@ class Scale(Model):
         return self
 
 
+# Of a worker's pod that asks for little: Ray takes half a GiB, each process that imports it and a model one or two.
+LEAST_CPUS = 1.0
+MEMORY_PER_CPU = 2 << 30
+
 Topology = Literal["any", "rack", "nvlink-domain"]
 Spot = Literal["allow", "avoid", "prefer"]
 
@@ -93,6 +97,18 @@ class WorkerGroup(Model):
         exclude_if="allow".__eq__,
         description="nodes that may be taken away: after the others, never, or first",
     )
+
+    @property
+    def pod(self) -> Resources:
+        """What each worker's pod asks of a node: what was asked for, and no less than a worker takes."""
+        cpus = max(LEAST_CPUS, self.resources.cpus)
+        memory = self.resources.memory or int(MEMORY_PER_CPU * cpus)
+        return self.resources.model_copy(update={"cpus": cpus, "memory": memory})
+
+    @property
+    def elastic(self) -> bool:
+        """Whether Ray's autoscaler moves it."""
+        return self.scale.min != self.scale.max
 
 
 class Shape(Model):

@@ -5,19 +5,19 @@ the catalogues themselves, dated, under `data/`. Does not: scheduling, HTTP, num
 GPU. Files of a model come in through the `Source` protocol; where they lie is the caller's affair.
 """
 
+from raysvc.domain.plan import Candidate, Confidence, GpuPool, Plan, PlanRequest
 from raysvc.planner.catalogue import Catalogue, load_catalogue
 from raysvc.planner.plan import plan
 from raysvc.planner.source import LocalSource, Source
-from raysvc.planner.spec import Candidate, Confidence, Plan, PlanRequest, Pool
 
 __all__ = [
     "Candidate",
     "Catalogue",
     "Confidence",
+    "GpuPool",
     "LocalSource",
     "Plan",
     "PlanRequest",
-    "Pool",
     "Source",
     "load_catalogue",
     "plan",

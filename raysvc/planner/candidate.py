@@ -1,9 +1,9 @@
 """An outcome as the candidate that people and programs read: rounded, priced, with its flags."""
 
+from raysvc.domain.plan import Candidate
 from raysvc.planner.evaluate import Evaluator, Outcome
 from raysvc.planner.reasons import USEFUL_CONTEXT, explain, gib
 from raysvc.planner.rules import half_precision
-from raysvc.planner.spec import Candidate
 from raysvc.planner.speed import Load, Site, Speed, cold_start_s, estimate_speed
 from raysvc.planner.target import Target
 
@@ -46,6 +46,7 @@ def to_candidate(evaluator: Evaluator, target: Target, outcome: Outcome, change:
         flags=_flags(evaluator, target, outcome),
         provider=target.provider,
         sku=target.sku,
+        quantization=evaluator.subject.quantization.label,
         replicas=replicas,
         nodes=-(-gpus // target.per_node),
         max_num_batched_tokens=setting.tokens,

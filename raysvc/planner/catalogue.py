@@ -10,8 +10,8 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from raysvc.domain.model import Model
+from raysvc.domain.plan import Fabric
 from raysvc.errors import Invalid
-from raysvc.planner.spec import Fabric
 
 # A list price older than this says little: AWS halved p5 within a year.
 STALE_AFTER = timedelta(days=90)

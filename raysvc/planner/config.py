@@ -6,9 +6,10 @@ from typing import Any
 
 from raysvc.errors import Invalid
 from raysvc.planner.family import class_defaults
-from raysvc.planner.source import CONFIG, Source
+from raysvc.planner.source import CONFIG, MAX_CONFIG, Source
 
-_MAX_CONFIG = 16 << 20
+# No number of a real config comes near it; what is worked out from it stays within a float.
+_MOST = 10**12
 # Where multimodal configs keep the language model, in the order of transformers' `get_text_config`.
 _TEXT_KEYS = ("text_config", "llm_config", "language_config", "thinker_config")
 
@@ -48,7 +49,9 @@ class Config:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise self.invalid(f"{names[0]} must be a whole number, not {value!r}", names[0])
+            raise self.invalid(f"{names[0]} must be a whole number, not {str(value)[:40]!r}", names[0])
+        if value > _MOST:
+            raise self.invalid(f"{names[0]} is larger than any model's", names[0])
         return value
 
     def positive(self, *names: str, default: int | None = None) -> int:
@@ -98,7 +101,7 @@ def read_config(source: Source) -> Config:
     size = source.size(CONFIG)
     if size is None:
         raise Invalid(f"{source.label} has no config.json: is it a Hugging Face model directory?", field="model")
-    if size > _MAX_CONFIG:
+    if size > MAX_CONFIG:
         raise Invalid(f"{source.label}: a config.json of {size} bytes is none.", field="model")
     try:
         raw = json.loads(source.read(CONFIG, offset=0, length=size))

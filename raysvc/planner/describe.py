@@ -17,6 +17,8 @@ from raysvc.planner.family import (
 from raysvc.planner.pattern import Kind, layer_kinds
 
 _HALF = 2
+# The deepest published have some 130. Each is looked at, so that a number alone must not cost minutes.
+_MOST_LAYERS = 2000
 
 
 def describe(config: Config) -> Architecture:
@@ -24,6 +26,8 @@ def describe(config: Config) -> Architecture:
     model_type = config.model_type
     hidden = config.positive("hidden_size", "n_embd", "d_model")
     count = config.positive("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    if count > _MOST_LAYERS:
+        raise config.invalid(f"has {count} layers, more than any model", "num_hidden_layers")
     kinds, notes = layer_kinds(config, count)
     known = model_type in KNOWN and not notes
     if not known:

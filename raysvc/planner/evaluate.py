@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 
+from raysvc.domain.plan import Confidence, PlanRequest
+from raysvc.planner.allocator import stage_slack
 from raysvc.planner.architecture import Architecture
 from raysvc.planner.catalogue import Gpu
 from raysvc.planner.engine import Engine
@@ -12,7 +14,6 @@ from raysvc.planner.kv import Cache, CacheRules, Pool, build_cache, fill, longes
 from raysvc.planner.overhead import GIB, Batch, Overhead, graph_count, overhead
 from raysvc.planner.quantization import FP8_ONLINE, Quantization
 from raysvc.planner.rules import expert_growth, needs_expert_parallel, refusals
-from raysvc.planner.spec import Confidence, PlanRequest
 from raysvc.planner.target import Target
 from raysvc.planner.weights import Split, Weights
 
@@ -189,13 +190,18 @@ class Evaluator:
         return tuple(found)
 
     def _weights(self, split: Split, gpu: Gpu) -> tuple[int, ...]:
-        """Return the loaded bytes of each stage: rope tables on every rank, a draft model on the last."""
+        """Return the loaded bytes of each stage: rope tables on every rank, a draft model on the last.
+
+        What the allocator rounds up counts too: vLLM logs it with the weights, and takes it off the budget.
+        """
         growth = expert_growth(self.subject.model, self.subject.quantization, gpu, split)
         key = (split, growth)
         if key not in self._stages:
             stages = list(self.subject.weights.stages(self.subject.model, split, growth))
             stages[-1] += -(-self.request.draft_weights_bytes // split.tp)
-            self._stages[key] = tuple(size + self.subject.model.rope_bytes for size in stages)
+            rounded = stage_slack(self.subject.model, self.subject.quantization, split)
+            rope = self.subject.model.rope_bytes
+            self._stages[key] = tuple(size + more + rope for size, more in zip(stages, rounded, strict=True))
         return self._stages[key]
 
     def _cache(self, gpu: Gpu, setting: Setting) -> Cache:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from raysvc.domain.plan import PlanRequest
 from raysvc.planner.catalogue import data_mapping
-from raysvc.planner.spec import PlanRequest
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The planner's one entry: read a model, try every way to run it, rank what fits."""
 
+from raysvc.domain.plan import Candidate, ModelSummary, Plan, PlanRequest
 from raysvc.errors import NotFound
 from raysvc.planner.architecture import Architecture
 from raysvc.planner.candidate import to_candidate
@@ -15,9 +16,10 @@ from raysvc.planner.quantization import FP8_ONLINE, Quantization, read_quantizat
 from raysvc.planner.safetensors import read_tensors
 from raysvc.planner.settle import checked_request, nearest_change, settle
 from raysvc.planner.source import Reader, Source, resolve
-from raysvc.planner.spec import Candidate, ModelSummary, Plan, PlanRequest
 from raysvc.planner.target import Target, splits, targets
 from raysvc.planner.weights import Split, Weights
+
+_SENSELESS = (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 def plan(request: PlanRequest, *, reader: Reader | None = None, catalogue: Catalogue | None = None) -> Plan:
@@ -35,7 +37,7 @@ def plan(request: PlanRequest, *, reader: Reader | None = None, catalogue: Catal
         candidate for target in targets(request, catalogue) for candidate in _candidates(evaluator, catalogue, target)
     ]
     candidates.sort(key=_rank)
-    best = next((index for index, candidate in enumerate(candidates) if candidate.meets), None)
+    best = next((index for index, it in enumerate(candidates) if it.meets), None)
     return Plan(
         model=_summary(subject),
         engine=evaluator.engine.label,
@@ -50,12 +52,17 @@ def read_subject(request: PlanRequest, catalogue: Catalogue, reader: Reader | No
     """Return the model as far as files tell: architecture, quantization and weights."""
     source, listed = _source(request, catalogue, reader)
     config = read_config(source) if source is not None else Config(request.model, listed.config if listed else {})
-    model, quantization = describe(config), read_quantization(config)
+    try:
+        model, quantization = describe(config), read_quantization(config)
+        weights = _weights(request, source, listed, (model, quantization))
+    except _SENSELESS as error:  # what a config can hold in place of numbers and names has no end
+        what = f"{type(error).__name__}: {error}"
+        raise config.invalid(f"does not describe a model ({what})", "model") from error
     return Subject(
         name=request.model,
         model=model,
         quantization=quantization if not _online(request, quantization) else Quantization(FP8_ONLINE),
-        weights=_weights(request, source, listed, (model, quantization)),
+        weights=weights,
         remote=source is None or "://" in request.model,
         license=listed.license if listed is not None else None,
     )

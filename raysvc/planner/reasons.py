@@ -1,9 +1,9 @@
 """Why a candidate is as it is, in words for people."""
 
+from raysvc.domain.plan import Confidence
 from raysvc.planner.evaluate import Evaluator, Outcome
 from raysvc.planner.overhead import GIB
 from raysvc.planner.rules import half_precision
-from raysvc.planner.spec import Confidence
 from raysvc.planner.speed import Speed
 from raysvc.planner.target import Target
 

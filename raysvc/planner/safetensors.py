@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from raysvc.errors import Invalid
-from raysvc.planner.source import Source, checked
+from raysvc.planner.source import Prefetching, Source, checked
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -58,6 +58,8 @@ def read_tensors(source: Source) -> tuple[Tensor, ...] | None:
         raise Invalid(f"{source.label}: {INDEX} has {size} bytes; that is no index of a model.", field="model")
     weight_map = _weight_map(source, size)
     files = sorted(set(weight_map.values()))
+    if isinstance(source, Prefetching):
+        source.prefetch([checked(name) for name in files])
     missing = [name for name in files if source.size(checked(name)) is None]
     if missing:
         raise Invalid(

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from raysvc.domain.plan import PlanRequest
 from raysvc.errors import Invalid
 from raysvc.planner.catalogue import Catalogue
 from raysvc.planner.evaluate import Evaluator, Outcome, Setting
-from raysvc.planner.spec import PlanRequest
 from raysvc.planner.target import Target
 from raysvc.planner.weights import Split
 

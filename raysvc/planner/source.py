@@ -4,13 +4,14 @@ Only `config.json`, the safetensors index and headers are ever read, never weigh
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from raysvc.errors import Invalid, NotFound
 
 CONFIG = "config.json"
+MAX_CONFIG = 16 << 20  # bytes
 _REMOTE = re.compile(r"^(hf|https|s3)://")
 # A name inside a repository: no directory, no dots that climb, as Hugging Face has them for weights.
 _FILE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$")
@@ -28,6 +29,13 @@ class Source(Protocol):
 
     def read(self, name: str, *, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`; fewer only at the end. Raises NotFound, Unavailable."""
+
+
+@runtime_checkable
+class Prefetching(Protocol):
+    """A source far away, which can read the beginnings of many files at once."""
+
+    def prefetch(self, names: Sequence[str]) -> None: ...
 
 
 Reader = Callable[[str], Source]
@@ -95,10 +103,17 @@ def resolve(model: str, reader: Reader | None) -> Source:
     if "://" in model:
         raise Invalid(f"{model}: a model is a directory, a config.json, hf://, https:// or s3://.", field="model")
     path = Path(model)
-    if path.is_dir():
-        return LocalSource(path)
-    if path.is_file():
-        if path.suffix != ".json":
-            raise Invalid(f"{model} is a file, but not a config.json or a model directory.", field="model")
-        return ConfigOnly(model, path.read_bytes())
+    try:
+        if path.is_dir():
+            return LocalSource(path)
+        if path.is_file():
+            return _config_only(model, path)
+    except OSError as error:  # such as a name that is too long
+        raise NotFound(f"{model[:200]} cannot be read: {error.strerror}.") from error
     raise NotFound(f"There is no model {model!r}: no such directory or config.json, and no entry of the catalogue.")
+
+
+def _config_only(model: str, path: Path) -> ConfigOnly:
+    if path.suffix != ".json" or path.stat().st_size > MAX_CONFIG:
+        raise Invalid(f"{model} is a file, but not a config.json or a model directory.", field="model")
+    return ConfigOnly(model, path.read_bytes())

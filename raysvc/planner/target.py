@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 
+from raysvc.domain.plan import GpuPool, PlanRequest
 from raysvc.errors import Invalid, NotFound
 from raysvc.planner.architecture import Architecture
 from raysvc.planner.catalogue import Catalogue, Gpu, Sku
-from raysvc.planner.spec import PlanRequest, Pool
 from raysvc.planner.weights import Split
 
 _NODE = 8  # GPUs of the largest common machine: what is assumed of a bare GPU kind
@@ -123,7 +123,7 @@ def _of_sku(request: PlanRequest, catalogue: Catalogue, sku: Sku) -> Target:
     )
 
 
-def _of_pool(request: PlanRequest, catalogue: Catalogue, pool: Pool) -> Target:
+def _of_pool(request: PlanRequest, catalogue: Catalogue, pool: GpuPool) -> Target:
     return Target(
         _usable(request, catalogue.gpu(pool.gpu)),
         pool.gpus_per_node,

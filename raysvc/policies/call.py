@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 
+from raysvc.domain.address import forbidden
 from raysvc.errors import Invalid
-from raysvc.policies.address import forbidden
 
 MAX_REPLY = 1 << 20
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]

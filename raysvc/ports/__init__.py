@@ -17,10 +17,16 @@ from raysvc.ports.backend import (
     Materials,
     Reachable,
     Releasing,
+    Vetting,
     Watchful,
 )
+from raysvc.ports.cluster import Hosting, SharedClusters
+from raysvc.ports.key import Keys, Ledger, UsageBatch
 from raysvc.ports.policy import Policy, Sink
 from raysvc.ports.pool import Pools, Quarantines, Surveyed
+from raysvc.ports.record import Records
+from raysvc.ports.service import ServiceRecords, Sightings
+from raysvc.ports.serving import Edge, ReplicaHome, Route, Services, Serving, Target
 from raysvc.ports.store import (
     Addition,
     Blobs,
@@ -46,13 +52,17 @@ __all__ = [
     "Clock",
     "Clusters",
     "Driver",
+    "Edge",
     "Endpoint",
     "Flags",
     "Foreseeable",
+    "Hosting",
     "Ids",
     "Jobs",
+    "Keys",
     "Lease",
     "Leases",
+    "Ledger",
     "Materials",
     "Packages",
     "Policy",
@@ -60,11 +70,22 @@ __all__ = [
     "Projects",
     "Quarantines",
     "Reachable",
+    "Records",
     "Releasing",
+    "ReplicaHome",
+    "Route",
     "Secrets",
+    "ServiceRecords",
+    "Services",
+    "Serving",
+    "SharedClusters",
+    "Sightings",
     "Sink",
     "Store",
     "Surveyed",
+    "Target",
     "Tokens",
+    "UsageBatch",
+    "Vetting",
     "Watchful",
 ]

@@ -64,6 +64,14 @@ class Driver(Protocol[R_contra, Ref]):
 
 
 @runtime_checkable
+class Vetting(Protocol[R_contra]):
+    """A driver that can tell what `render` refuses without rendering: each submit asks for no more. Pure."""
+
+    def vet(self, record: R_contra) -> None:
+        """Return where `render` takes every attempt of the record; raise the Invalid that it would raise."""
+
+
+@runtime_checkable
 class Foreseeable(Protocol[Ref_contra]):
     """A driver that can say beforehand what `stop` and `delete` would send: what their dry runs print. Pure."""
 

@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from raysvc.domain.node import NodeView, Quarantine
 from raysvc.domain.pool import Discovery, Pool
+from raysvc.domain.resources import Resources
 
 
 class Pools(Protocol):
@@ -32,6 +33,10 @@ class Quarantines(Protocol):
 @runtime_checkable
 class Surveyed(Protocol):
     """A backend that runs on nodes which can be seen: Kubernetes."""
+
+    @property
+    def head(self) -> Resources:
+        """What the head of each job's cluster takes, before any driver."""
 
     async def nodes(self) -> Sequence[NodeView]:
         """Return all nodes as they were last seen, by name. Raises Unavailable."""

@@ -4,13 +4,17 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from raysvc.domain.cluster import SharedCluster
 from raysvc.domain.event import Event
 from raysvc.domain.job import Job
 from raysvc.domain.model import Model
 from raysvc.domain.project import Package, Project, Secret, Token
-from raysvc.domain.query import DueRow, JobQuery, Page, PlacedRow, WaitingRow
+from raysvc.domain.query import DueRow, JobQuery, Page, PlacedRow, SharingRow, WaitingRow
 from raysvc.errors import Damaged
+from raysvc.ports.key import Keys, Ledger
 from raysvc.ports.pool import Pools, Quarantines
+from raysvc.ports.record import Records
+from raysvc.ports.service import ServiceRecords, Sightings
 
 
 class Addition(NamedTuple):
@@ -74,10 +78,13 @@ class Jobs(Protocol):
         """Return all jobs whose `due_at` has come, longest overdue first: slim rows, since there may be thousands."""
 
     async def waiting(self, per_queue: int) -> Sequence[WaitingRow]:
-        """Return per (project, queue) the first `per_queue` QUEUED jobs by priority, then age."""
+        """Return per (project, queue, shared cluster) the first `per_queue` QUEUED jobs by priority, then age."""
 
     async def placed(self) -> Sequence[PlacedRow]:
         """Return all jobs in a phase of PLACED."""
+
+    async def sharing(self) -> Sequence[SharingRow]:
+        """Return all live jobs that name a cluster, by uid."""
 
     async def save(self, job: Job, events: Sequence[Event], *, fence: "Lease | None" = None) -> None:
         """Compare-and-set: the stored version must be that of the first event, less one. Raises StaleVersion.
@@ -183,6 +190,16 @@ class Store(Protocol):
     def pools(self) -> Pools: ...
     @property
     def quarantines(self) -> Quarantines: ...
+    @property
+    def keys(self) -> Keys: ...
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def services(self) -> ServiceRecords: ...
+    @property
+    def clusters(self) -> Records[SharedCluster]: ...
+    @property
+    def sightings(self) -> Sightings: ...
 
     async def open(self) -> None:
         """Connect, migrate an older schema, refuse a newer one (DataDirError)."""

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from raysvc.domain.event import Event
 from raysvc.domain.job import Job
-from raysvc.domain.query import DueRow, JobQuery, Page, PlacedRow, WaitingRow
+from raysvc.domain.query import DueRow, JobQuery, Page, PlacedRow, SharingRow, WaitingRow
 from raysvc.ports import Addition, Lease
 from raysvc.store import job_find, job_read
 from raysvc.store.instant import micros
@@ -58,6 +58,9 @@ class SqlJobs:
 
     async def placed(self) -> Sequence[PlacedRow]:
         return await self._reader.run(job_read.placed)
+
+    async def sharing(self) -> Sequence[SharingRow]:
+        return await self._reader.run(job_read.sharing)
 
     async def save(self, job: Job, events: Sequence[Event], *, fence: Lease | None = None) -> None:
         await self._writer.do(save_jobs, SavedJob.of(job, events, fence))

@@ -9,11 +9,12 @@ from sqlalchemy.engine import Connection
 
 from raysvc.domain.event import Event
 from raysvc.domain.job import PLACED, Job, JobPhase
-from raysvc.domain.query import DueRow, PlacedRow, WaitingRow
+from raysvc.domain.query import DueRow, PlacedRow, SharingRow, WaitingRow
 from raysvc.errors import NotFound
 from raysvc.store.instant import instant
 from raysvc.store.job_row import lanes_of, placed_rows, waiting_rows
 from raysvc.store.schema import event, idempotency, job
+from raysvc.store.schema import sharing as shares
 
 _CHUNK = 1000  # values in one IN (…): SQLite takes 32,766 parameters a statement
 # The first K of every lane, without reading the rest: a queue may hold 100,000 jobs, a tick looks at a few.
@@ -57,10 +58,11 @@ _COUNT_QUEUED = sa.select(sa.func.count()).select_from(
 )
 _ALL = (1 << 63) - 1
 _PLACED = (
-    sa.select(job.c.uid, job.c.project, job.c.phase, job.c.demand)
+    sa.select(job.c.uid, job.c.project, job.c.phase, job.c.demand, job.c.version)
     .where(job.c.phase.in_(sorted(PLACED)), ~job.c.deleted)
     .order_by(job.c.uid)
 )
+_SHARING = sa.select(shares.c.uid, shares.c.project, shares.c.cluster).order_by(shares.c.uid)
 _EVENTS = (
     sa.select(event.c.body)
     .where(event.c.uid == sa.bindparam("uid"), event.c.seq > sa.bindparam("after"))
@@ -118,6 +120,10 @@ def waiting(connection: Connection, per_queue: int) -> Sequence[WaitingRow]:
 
 def placed(connection: Connection) -> Sequence[PlacedRow]:
     return placed_rows(connection.execute(_PLACED))
+
+
+def sharing(connection: Connection) -> Sequence[SharingRow]:
+    return [SharingRow(*row) for row in connection.execute(_SHARING)]
 
 
 def events(connection: Connection, uid: str, after: int, limit: int) -> Sequence[Event]:

@@ -43,6 +43,10 @@ class NewJob:
         project = self.job.project
         return {"project": project, "key": self.key, "body_digest": self.body_digest, "uid": self.job.uid}
 
+    @property
+    def sharing_row(self) -> Row:
+        return {"uid": self.job.uid, "project": self.job.project, "cluster": self.job.spec.cluster}
+
     @classmethod
     def of(cls, new: Addition) -> "NewJob":
         job, events, packages, key, body_digest, most_queued = new
@@ -78,9 +82,12 @@ def turn(priority: int, born: int) -> int:
     return (_TOP_PRIORITY - priority) << _AGE_BITS | age
 
 
-def lane(project: str, queue: str) -> str:
-    """Return the lane of a queue. Names hold no '/', so lanes sort by project, then by queue."""
-    return f"{project}/{queue}"
+def lane(project: str, queue: str, cluster: str | None = None) -> str:
+    """Return the lane of a queue. Names hold no '/', so lanes sort by project, then by queue.
+
+    Jobs that name a cluster have lanes of their own: while it is busy, they hide none of the others.
+    """
+    return f"{project}/{queue}/{cluster}" if cluster else f"{project}/{queue}"
 
 
 def lanes_of(project: str) -> tuple[str, str]:
@@ -122,8 +129,8 @@ def placed_rows(rows: Iterable[Any]) -> list[PlacedRow]:
     """Return rows of `placed`."""
     demands = _Demands()
     return [
-        PlacedRow(uid=uid, project=project, phase=JobPhase(phase), demand=demands[demand])
-        for uid, project, phase, demand in rows
+        PlacedRow(uid=uid, project=project, phase=JobPhase(phase), demand=demands[demand], version=version)
+        for uid, project, phase, demand, version in rows
     ]
 
 
@@ -157,7 +164,7 @@ def _moving(job: Job) -> Row:
     waits = job.phase is JobPhase.QUEUED and not job.deleted
     return {
         "phase": job.phase.value,
-        "lane": lane(job.project, job.spec.queue) if waits else None,
+        "lane": lane(job.project, job.spec.queue, job.spec.cluster) if waits else None,
         "not_before": micros(job.not_before),
         "due_at": micros(job.due_at),
         "finished_at": micros(job.finished_at),

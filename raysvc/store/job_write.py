@@ -12,7 +12,7 @@ from raysvc.errors import AlreadyExists, KeyReused, NotFound, RaysvcError, Stale
 from raysvc.store.bulk import Bulk
 from raysvc.store.job_read import count_queued
 from raysvc.store.job_row import NewJob, SavedJob
-from raysvc.store.schema import FINALISED, event, idempotency, job, label, lease, package, package_ref
+from raysvc.store.schema import FINALISED, event, idempotency, job, label, lease, package, package_ref, sharing
 from raysvc.store.schema import project as projects
 
 Pair = tuple[str, str]
@@ -22,6 +22,7 @@ _EVENTS = Bulk(sa.insert(event))
 _LABELS = Bulk(sa.insert(label))
 _KEYS = Bulk(sa.insert(idempotency))
 _REFS = Bulk(sa.insert(package_ref))
+_SHARING = Bulk(sa.insert(sharing))
 _MOVED = Bulk(sa.update(job).where(job.c.uid == sa.bindparam("b_uid")))
 _RESPECIFIED = Bulk(sa.update(job).where(job.c.uid == sa.bindparam("b_uid")))
 _CHUNK = 1000  # values in one IN (…): SQLite takes 32,766 parameters a statement
@@ -94,6 +95,7 @@ class _Round:
             connection,
             ({"project": a.job.project, "name": name, "uid": a.job.uid} for a in accepted for name in a.packages),
         )
+        _SHARING.write(connection, (a.sharing_row for a in accepted if a.job.spec.cluster is not None))
 
 
 def save_jobs(connection: Connection, asks: Sequence[SavedJob]) -> list[RaysvcError | None]:
@@ -155,6 +157,7 @@ def _update(connection: Connection, asks: Collection[SavedJob]) -> None:
     _EVENTS.write(connection, (row for ask in asks for row in ask.events))
     if over := [ask.uid for ask in asks if not ask.live]:
         connection.execute(sa.delete(package_ref).where(package_ref.c.uid.in_(over)))
+        connection.execute(sa.delete(sharing).where(sharing.c.uid.in_(over)))
 
 
 def prune_jobs(connection: Connection, finished_before: int, limit: int) -> list[Job]:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-HEAD = "0002"
+HEAD = "0005"
 """The schema this code speaks: a number, so that an older one and a newer one can be told apart."""
 
 metadata = sa.MetaData()
@@ -41,7 +41,7 @@ job = sa.Table(
     sa.Column("not_before", MICROS),
     sa.Column("due_at", MICROS),
     sa.Column("finished_at", MICROS),
-    # "project/queue" while the job is QUEUED, otherwise null: where it waits.
+    # "project/queue" while the job is QUEUED, otherwise null: where it waits; for a shared cluster with "/cluster".
     sa.Column("lane", WORD),
     # Its place in the lane: priority (higher first), then age, in one number. See `job_row.turn`.
     sa.Column("turn", sa.BigInteger, nullable=False),
@@ -157,6 +157,88 @@ quarantine = sa.Table(
 )
 
 
+def _records(name: str) -> tuple[sa.Table, sa.Table]:
+    """Return the tables of records that there are hundreds of, and of their events, which go with them."""
+    records = sa.Table(
+        name,
+        metadata,
+        sa.Column("uid", WORD, primary_key=True),
+        sa.Column("project", WORD, nullable=False),
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("finished_at", MICROS),
+        sa.Column("deleted", sa.Boolean, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+    )
+    events = sa.Table(
+        f"{name}_event",
+        metadata,
+        sa.Column("uid", WORD, sa.ForeignKey(f"{name}.uid", ondelete="CASCADE"), primary_key=True),
+        sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("at", MICROS, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+    )
+    return records, events
+
+
+service, service_event = _records("service")
+cluster, cluster_event = _records("cluster")
+
+# Replicas as they last reported: every server hears of those that report to another.
+replica = sa.Table(
+    "replica",
+    metadata,
+    sa.Column("uid", WORD, sa.ForeignKey("service.uid", ondelete="CASCADE"), primary_key=True),
+    sa.Column("replica", WORD, primary_key=True),
+    sa.Column("at", MICROS, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+# One row for each live job that names a cluster: few, and all of them are read at each pass.
+sharing = sa.Table(
+    "sharing",
+    metadata,
+    sa.Column("uid", WORD, sa.ForeignKey("job.uid", ondelete="CASCADE"), primary_key=True),
+    sa.Column("project", WORD, nullable=False),
+    sa.Column("cluster", WORD, nullable=False),
+)
+
+# Inference keys by the SHA-256 (hex) of their secrets.
+inference_key = sa.Table(
+    "inference_key",
+    metadata,
+    sa.Column("id", WORD, primary_key=True),
+    sa.Column("project", WORD, nullable=False),
+    sa.Column("digest", WORD, nullable=False, unique=True),
+    sa.Column("created_at", MICROS, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+# The ledger: sums by day (UTC, as YYYY-MM-DD). What makes them exact is the mark beside them, in one transaction.
+usage_day = sa.Table(
+    "usage_day",
+    metadata,
+    sa.Column("project", WORD, primary_key=True),
+    sa.Column("key", WORD, primary_key=True),
+    sa.Column("service", WORD, primary_key=True),
+    sa.Column("day", WORD, primary_key=True),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("failed", sa.BigInteger, nullable=False),
+    sa.Column("prompt_tokens", sa.BigInteger, nullable=False),
+    sa.Column("completion_tokens", sa.BigInteger, nullable=False),
+    sa.Column("estimated_tokens", sa.BigInteger, nullable=False),
+)
+
+# The highest sequence number of each replica that is in the ledger. `uid` is its service's.
+usage_mark = sa.Table(
+    "usage_mark",
+    metadata,
+    sa.Column("uid", WORD, primary_key=True),
+    sa.Column("replica", WORD, primary_key=True),
+    sa.Column("through", sa.BigInteger, nullable=False),
+)
+
+
 # As SQLite must meet it in a query, word for word, to use an index that has it as a condition.
 FINALISED = job.c.finalised == sa.true()
 
@@ -193,8 +275,14 @@ _index("job_waiting", job.c.lane, job.c.turn, job.c.uid, where=job.c.lane.is_not
 _index("job_finalised", job.c.finished_at, job.c.uid, where=FINALISED)
 # `find` by a label, newest first.
 sa.Index("label_value", label.c.key, label.c.value, label.c.created_at, label.c.uid)
+# `get`, and what makes a name unique among the services that are not deleted.
+_index("service_id", service.c.project, service.c.id, where=~service.c.deleted, unique=True)
+# The same of clusters.
+_index("cluster_id", cluster.c.project, cluster.c.id, where=~cluster.c.deleted, unique=True)
 # The cascade of `prune`, and letting go of a finished job's packages.
 sa.Index("idempotency_uid", idempotency.c.uid)
 sa.Index("package_ref_uid", package_ref.c.uid)
 # `remove_unreferenced`: those whose pin is over.
 sa.Index("package_pinned_until", package.c.pinned_until)
+# `find` of keys, oldest first.
+sa.Index("inference_key_project", inference_key.c.project, inference_key.c.created_at, inference_key.c.id)

@@ -6,10 +6,12 @@ from contextlib import suppress
 
 from raysvc.errors import Damaged, RaysvcError
 from raysvc.ports import Clock
+from raysvc.store.cluster import SqlClusters
 from raysvc.store.damage import Damage, examine, open_to_examine
 from raysvc.store.engine import file_of, open_reader, open_writer, parse
 from raysvc.store.flag import SqlFlags
 from raysvc.store.job import SqlJobs
+from raysvc.store.key import SqlKeys, SqlLedger
 from raysvc.store.lease import SqlLeases
 from raysvc.store.migration import OURS, Migrations, ready
 from raysvc.store.package import SqlPackages
@@ -17,6 +19,8 @@ from raysvc.store.pool import SqlPools, SqlQuarantines
 from raysvc.store.project import SqlProjects
 from raysvc.store.reader import Reader
 from raysvc.store.secret import SqlSecrets
+from raysvc.store.service import SqlServices
+from raysvc.store.sighting import SqlSightings
 from raysvc.store.token import SqlTokens
 from raysvc.store.writer import Writer
 
@@ -50,6 +54,11 @@ class SqlStore:
         self.flags = SqlFlags(self._writer, self._reader)
         self.pools = SqlPools(self._writer, self._reader)
         self.quarantines = SqlQuarantines(self._writer, self._reader)
+        self.keys = SqlKeys(self._writer, self._reader)
+        self.ledger = SqlLedger(self._writer, self._reader)
+        self.services = SqlServices(self._writer, self._reader)
+        self.clusters = SqlClusters(self._writer, self._reader)
+        self.sightings = SqlSightings(self._writer, self._reader)
 
     async def open(self) -> None:
         """Connect, and make the schema or bring an older one up to date; an SQLite file is backed up before.

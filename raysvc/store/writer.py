@@ -12,7 +12,8 @@ at once, so any order among them is a right one; they are grouped by kind, and e
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection, Engine
@@ -25,7 +26,7 @@ from raysvc.store.fault import gone, of_one, passing, translate, unusable
 Ask = TypeVar("Ask")
 T = TypeVar("T")
 
-# Operations in one transaction: about 40 ms of it, so that a burst does not hold up the first of those behind it.
+# Asks in one transaction: about 40 ms of it, so that a burst does not hold up the first of those behind it.
 _BATCH = 512
 # How often one operation is tried again after it lost a race against another process of ours on the same database.
 _RACES = 3
@@ -37,11 +38,13 @@ A refusal is an outcome, not an exception, and writes nothing: an exception fail
 """
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Operation:
+    """Asks of one kind that came together; `done` has the outcome of each."""
+
     work: Work[Any, Any]
-    ask: Any
-    done: asyncio.Future[Any]
+    asks: Sequence[Any]
+    done: asyncio.Future[list[Any]]
 
 
 class Writer:
@@ -82,11 +85,12 @@ class Writer:
         if not self._open:
             raise Unavailable("The store is closed: the server is starting or stopping. Try again in a moment.")
         self._damage.refuse()
-        loop = asyncio.get_running_loop()
-        operations = [_Operation(work, ask, loop.create_future()) for ask in asks]
-        self._waiting += operations
+        if not asks:
+            return []
+        done: asyncio.Future[list[T | Exception]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Operation(work, asks, done))
         self._filled.set()
-        return [await operation.done for operation in operations]
+        return await done
 
     async def do_one(self, one: Callable[[Connection], T]) -> T:
         """Like `do`, for what is too rare to be grouped. `one` may raise a RaysvcError before it writes anything."""
@@ -103,14 +107,23 @@ class Writer:
                 self._filled.clear()
                 await self._filled.wait()
                 continue
-            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+            batch = self._next()
             outcomes = await loop.run_in_executor(self._thread, self._commit, batch)
-            for operation, outcome in zip(batch, outcomes, strict=True):
-                self._damage.note(outcome)
+            for operation, told in zip(batch, outcomes, strict=True):
+                for outcome in told:
+                    if isinstance(outcome, Exception):
+                        self._damage.note(outcome)
                 if not operation.done.done():  # its caller is still there
-                    operation.done.set_result(outcome)
+                    operation.done.set_result(told)
             # Let those just served come back first with their next operation, so that it joins this batch.
             await asyncio.sleep(0)
+
+    def _next(self) -> list[_Operation]:
+        """Take those whose turn it is, of _BATCH asks or a few more."""
+        asks = accumulate(len(operation.asks) for operation in self._waiting)
+        count = next((place for place, sum_ in enumerate(asks, start=1) if sum_ >= _BATCH), len(self._waiting))
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
 
     def _shut(self) -> None:
         self._thread.shutdown()
@@ -119,8 +132,8 @@ class Writer:
             self._connection = None
         self._engine.dispose()
 
-    def _commit(self, batch: Sequence[_Operation]) -> list[Any]:
-        """Return the outcomes of one transaction over the batch; where one spoils it, of one transaction each."""
+    def _commit(self, batch: Sequence[_Operation]) -> list[list[Any]]:
+        """Return the outcomes of one transaction over the batch; where one ask spoils it, of a transaction for each."""
         idle = self._connection is not None
         try:
             return self._transact(batch)
@@ -130,13 +143,13 @@ class Writer:
             if idle and gone(error) and not self._committing:
                 return self._commit(batch)  # the connection died since the last batch, and nothing was kept
             if of_one(error):
-                return [self._commit_alone(operation) for operation in batch]
-            return [translate(error) for _ in batch]
+                return [[self._commit_alone(operation, ask) for ask in operation.asks] for operation in batch]
+            return [[translate(error) for _ in operation.asks] for operation in batch]
 
-    def _commit_alone(self, operation: _Operation) -> Any:
+    def _commit_alone(self, operation: _Operation, ask: Any) -> Any:
         for tries_left in reversed(range(_RACES)):
             try:
-                return self._transact([operation])[0]
+                return self._transact([replace(operation, asks=[ask])])[0][0]
             except Exception as error:  # noqa: BLE001 whatever it is, it is the outcome
                 if unusable(error):
                     self._disconnect()
@@ -144,18 +157,15 @@ class Writer:
                     return translate(error)
         raise AssertionError
 
-    def _transact(self, batch: Sequence[_Operation]) -> list[Any]:
-        outcomes: list[Any] = [None] * len(batch)
-        kinds: dict[Work[Any, Any], list[int]] = {}
-        for place, operation in enumerate(batch):
-            kinds.setdefault(operation.work, []).append(place)
+    def _transact(self, batch: Sequence[_Operation]) -> list[list[Any]]:
+        kinds: dict[Work[Any, Any], list[Any]] = {}
+        for operation in batch:
+            kinds.setdefault(operation.work, []).extend(operation.asks)
         self._committing = False
         with self._connect().begin():
-            for work, places in kinds.items():
-                for place, outcome in zip(places, work(self._connect(), [batch[p].ask for p in places]), strict=True):
-                    outcomes[place] = outcome
+            outcomes = {work: iter(work(self._connect(), asks)) for work, asks in kinds.items()}
             self._committing = True
-        return outcomes
+        return [[next(outcomes[operation.work]) for _ in operation.asks] for operation in batch]
 
     def _connect(self) -> Connection:
         if self._connection is None:

@@ -13,12 +13,15 @@ from raysvc.domain.cluster import Cluster, ClusterPhase
 from raysvc.domain.job import Job, JobRef
 from raysvc.domain.node import NodeView
 from raysvc.domain.observation import Observation, Seen
+from raysvc.domain.placement import HEAD
 from raysvc.domain.pool import Discovery
 from raysvc.domain.rendered import Rendered
 from raysvc.domain.resources import Resources
 from raysvc.errors import Invalid, NotFound, Unavailable
 from raysvc.ports import ArtifactFile, Clock, Endpoint, Materials
 from raysvc.testing.cluster import FakeRay, Outcome, working_dir
+from raysvc.testing.serving import FakeServices
+from raysvc.testing.shared_clusters import FakeSharedClusters
 from raysvc.testing.shell import foresee
 
 CLUSTER = "local"
@@ -46,7 +49,9 @@ class Faults:
 
 
 class FakeBackend:
-    """Implements `Backend`, `Reachable` and `Surveyed`. `faults` may be set at any time; equal seeds throw equal dice.
+    """Implements `Backend`, `Reachable`, `Surveyed` and `Serving`.
+
+    `faults` may be set at any time; equal seeds throw equal dice.
 
     `ray` is the cluster behind it: script how attempts end, lose them all, count what ran and what ran at once.
     `cluster` is what `clusters` shows; in any phase but READY, calls raise Unavailable and observe is UNKNOWN.
@@ -72,9 +77,12 @@ class FakeBackend:
             max_running_jobs=4,
         )
         self.clusters = FakeClusters(self)
+        self.shared = FakeSharedClusters()
         self.jobs = FakeJobs(self)
+        self.services = FakeServices(self)
         self.artifacts = FakeArtifacts(self.ray)
         self.machines: list[NodeView] = []
+        self.head = HEAD
 
     @property
     def ready(self) -> bool:
@@ -89,6 +97,12 @@ class FakeBackend:
 
     def strike(self, chance: float) -> bool:
         return chance > 0 and self.dice.random() < chance
+
+    def unclear(self) -> bool:
+        return self.strike(self.faults.unknown)
+
+    def effect(self) -> "_Effect":
+        return _Effect(self)
 
     async def start(self) -> None:
         self.turn(ClusterPhase.READY)

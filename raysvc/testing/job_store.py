@@ -10,7 +10,7 @@ from itertools import accumulate
 from raysvc.domain.event import Event
 from raysvc.domain.job import PLACED, Job, JobPhase
 from raysvc.domain.project import Package, queue_full
-from raysvc.domain.query import PAGE_BYTES, DueRow, JobQuery, Page, PlacedRow, WaitingRow
+from raysvc.domain.query import PAGE_BYTES, DueRow, JobQuery, Page, PlacedRow, SharingRow, WaitingRow
 from raysvc.errors import AlreadyExists, Invalid, KeyReused, NotFound, StaleVersion, Unavailable
 from raysvc.ports import Addition, Lease
 
@@ -50,6 +50,7 @@ class MemoryJobs:
         self._due: dict[str, Job] = {}
         self._queued: dict[str, Job] = {}
         self._placed: dict[str, Job] = {}
+        self._sharing: dict[str, Job] = {}
 
     async def add(self, job: Job, events: Sequence[Event], *, packages: Sequence[str] = ()) -> Job:
         self._gate.check()
@@ -141,18 +142,23 @@ class MemoryJobs:
 
     async def waiting(self, per_queue: int) -> Sequence[WaitingRow]:
         self._gate.check()
-        lanes: defaultdict[Name, list[Job]] = defaultdict(list)
+        lanes: defaultdict[tuple[str, str, str], list[Job]] = defaultdict(list)
         for job in self._queued.values():
-            lanes[job.project, job.spec.queue].append(job)
+            lanes[job.project, job.spec.queue, job.spec.cluster or ""].append(job)
         first = (heapq.nsmallest(per_queue, lanes[lane], key=_turn) for lane in sorted(lanes))
         return [_waiting(job) for lane in first for job in lane]
 
     async def placed(self) -> Sequence[PlacedRow]:
         self._gate.check()
         return [
-            PlacedRow(uid=job.uid, project=job.project, phase=job.phase, demand=job.spec.demand())
+            PlacedRow(uid=job.uid, project=job.project, phase=job.phase, demand=job.spec.demand(), version=job.version)
             for _, job in sorted(self._placed.items())
         ]
+
+    async def sharing(self) -> Sequence[SharingRow]:
+        self._gate.check()
+        sharing = sorted((uid, job.project, job.spec.cluster) for uid, job in self._sharing.items())
+        return [SharingRow(uid, project, cluster or "") for uid, project, cluster in sharing]
 
     async def save(self, job: Job, events: Sequence[Event], *, fence: Lease | None = None) -> None:
         self._gate.check()
@@ -186,7 +192,7 @@ class MemoryJobs:
             del self._events[job.uid]
             if self._uids.get((job.project, job.id)) == job.uid:
                 del self._uids[job.project, job.id]
-            for part in (self._refs, self._due, self._queued, self._placed):
+            for part in (self._refs, self._due, self._queued, self._placed, self._sharing):
                 part.pop(job.uid, None)
         self._keys = {name: kept for name, kept in self._keys.items() if kept[1] not in uids}
         return gone
@@ -208,6 +214,7 @@ class MemoryJobs:
             (self._due, job.due_at is not None),
             (self._queued, job.phase is JobPhase.QUEUED and not job.deleted),
             (self._placed, job.phase in PLACED and not job.deleted),
+            (self._sharing, job.live and job.spec.cluster is not None),
         ):
             if belongs:
                 part[job.uid] = job

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from raysvc.domain.cluster import SharedCluster
 from raysvc.domain.project import Package, Project, Secret, Token
 from raysvc.errors import AlreadyExists, Conflict, NotFound
 from raysvc.ports import Lease
 from raysvc.testing.job_store import Gate, MemoryJobs, Name
+from raysvc.testing.key_store import MemoryKeys, MemoryLedger
 from raysvc.testing.pool_store import MemoryPools, MemoryQuarantines
+from raysvc.testing.record_store import MemoryRecords
+from raysvc.testing.service_store import MemoryServices, MemorySightings
 
 
 class MemoryStore:
@@ -26,6 +30,11 @@ class MemoryStore:
         self.flags = MemoryFlags(self._gate)
         self.pools = MemoryPools(self._gate)
         self.quarantines = MemoryQuarantines(self._gate)
+        self.keys = MemoryKeys(self._gate)
+        self.ledger = MemoryLedger(self._gate)
+        self.services = MemoryServices(self._gate, leases)
+        self.clusters: MemoryRecords[SharedCluster] = MemoryRecords(self._gate, leases, "cluster")
+        self.sightings = MemorySightings(self._gate, self.services)
 
     async def open(self) -> None:
         self._gate.open = True

@@ -111,6 +111,21 @@ async def test_a_submit_that_was_late_is_swept_though_its_job_has_ended(place: P
     assert [ref async for ref in place.backend.jobs.owned()] == []
 
 
+async def test_servers_that_share_a_database_and_a_ray_never_sweep_each_others_jobs(place: Place) -> None:
+    """Whoever leads claims by the records, not by what it has started itself; a job is on record before it is sent."""
+    jobs = [await place.submit("sleep 1000") for _ in range(3)]
+    await place.pass_by(3)
+    first = Housekeeper(place.store, place.backend, place.blobs, place.archive, place.clock, Retention())
+    await place.leadership.release()
+    place.reborn()  # the other server: it has the database and the Ray, and none of the first one's memory
+    second = Housekeeper(place.store, place.backend, place.blobs, place.archive, place.clock, Retention())
+    jobs += [await place.submit("sleep 1000")]
+    await place.pass_by(20)
+    assert [await first.sweep(), await second.sweep(), await first.sweep()] == [0, 0, 0]
+    assert {ref.uid async for ref in place.backend.jobs.owned()} == {job.uid for job in jobs}
+    assert [(await place.now(job)).phase for job in jobs] == [JobPhase.RUNNING] * 4
+
+
 async def test_an_ended_attempt_is_looked_at_once_and_stays_on_ray(place: Place) -> None:
     await place.submit("true")
     await place.pass_by(5)

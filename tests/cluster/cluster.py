@@ -17,6 +17,7 @@ from tests.cluster import (
     pki,
     programs,
     ray_image,
+    server_image,
 )
 from tests.cluster.api import Api
 from tests.cluster.cache import locked
@@ -41,9 +42,11 @@ def up(plan: Plan) -> None:
     machine.prepare(plan)
     equipment = equip(plan)
     with locked(_lock(plan)):
+        group = group_of(plan)
+        if not _note(plan).exists() and group.processes():
+            raise ClusterError(f"{plan.addresses.everything} is taken by a cluster with another --home: use --block")
         pki.make(plan)
         network.make(plan)
-        group = group_of(plan)
         remember(group, _note(plan))
         control_plane.start(plan, group, equipment.programs)
         say("the control plane answers")
@@ -90,6 +93,7 @@ def equip(plan: Plan) -> Equipment:
         image.of_program(PAUSE_IMAGE, built["pause"] / "pause", "/pause", {"User": "65535:65535"}),
         image.of_program(OPERATOR_IMAGE, built["kuberay"] / "ray-operator", kuberay.PROGRAM_AT, kuberay.IMAGE_CONFIG),
         ray_image.built(),
+        server_image.built(),
     )
     store = image_store.stored(images, built["containerd"])
     return Equipment(built, store, ray_image.mounts())

@@ -2,18 +2,23 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.cluster import cluster, machine
-from tests.cluster.plan import Plan
+from tests.cluster.plan import BLOCK, Addresses, Plan
 
 
 @pytest.fixture(scope="session")
 def kubernetes() -> Iterator[Plan]:
-    """The cluster, with KUBECONFIG set to it. One that ran before, a developer's, is used and left running."""
+    """The cluster, with KUBECONFIG set to it. One that ran before, a developer's, is used and left running.
+
+    Where several run on a machine, $RAYSVC_TEST_CLUSTER_HOME and $RAYSVC_TEST_CLUSTER_BLOCK say which.
+    """
     need()
-    plan = Plan()
+    home = Path(os.environ.get("RAYSVC_TEST_CLUSTER_HOME", Plan().home))
+    plan = Plan(home, Addresses(os.environ.get("RAYSVC_TEST_CLUSTER_BLOCK", BLOCK)))
     ran = plan.kubeconfig.exists()
     cluster.up(plan)
     with pytest.MonkeyPatch.context() as patch:

@@ -10,6 +10,7 @@ from tests.cluster import cache
 BLOCK = "10.213"
 RAY_VERSION = "2.60.0"
 RAY_IMAGE = f"raysvc.test/ray:{RAY_VERSION}"
+SERVER_IMAGE = "raysvc.test/server:1"
 PAUSE_IMAGE = "raysvc.test/pause:1"
 OPERATOR_IMAGE = "raysvc.test/kuberay-operator:1.6.2"
 POOL_LABEL = "raysvc.test/pool"

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raysvc.api.ray.caller import PROJECT_HEADER
+from raysvc.api.v1.example import REPORT
 from tests.isolation.place import CONTENT, Names, pool_of
 from tests.isolation.table import STATE_PATHS, UI_PATHS, About, Need, Row
 
-_IN_QUERY = re.compile(r"/v1/(?:jobs|secrets|pools:fit)|/jobs")
+_IN_QUERY = re.compile(r"/v1/(?:jobs|secrets|pools:fit|keys|usage|services|clusters)|/jobs")
 _JOB = {"entrypoint": "true"}
 
 
@@ -66,13 +67,15 @@ def _filled(path: str, names: Names) -> str:
     kind = {
         "/v1/projects": names.project,
         "/v1/secrets": names.secret,
-        "/v1/clusters": names.cluster,
+        "/v1/clusters": names.stranger if path.endswith("/adopt") else names.shared,
         "/v1/pools": names.pool,
+        "/v1/services": names.service,
     }
     values = {
         "project": names.project,
         "job_id": names.job_id,
         "token_id": names.token_id,
+        "key_id": names.key,
         "cluster": names.cluster,
         "node": names.node,
         "protocol": "gcs",
@@ -94,6 +97,15 @@ def _body(method: str, path: str, names: Names, fresh: str) -> dict[str, Any]:
         "POST /v1/projects": {"json": {"name": fresh}},
         "PUT /v1/projects/{name}/limits": {"json": {"max_gpus": 1}},
         "PUT /v1/secrets/{name}": {"json": {"value": fresh}},
+        "POST /v1/keys": {"json": {"name": fresh}},
+        "POST /v1/clusters": {"json": {"name": fresh}},
+        "POST /v1/clusters/{name}/scale": {"json": {"min": 1, "max": 1}},
+        "POST /v1/services/plan": {"json": {"model": "Qwen/Qwen3-0.6B", "gpu": "L4"}},
+        "POST /v1/services": {"json": {"name": fresh, "spec": {"model": "/models/one"}}},
+        "PUT /v1/services/{name}": {"json": {"spec": {"model": f"/models/{fresh}"}}},
+        "POST /v1/services/{name}/scale": {"json": {"min": 2, "max": 2}},
+        "POST /v1/services/{name}/rollback": {"json": {}},
+        "POST /v1/replicas/report": {"json": REPORT | {"service": names.uid}},
         "POST /v1/pools": {"json": {"pools": [pool_of(names.pool, fresh)]}},
         "POST /v1/pools:fit": {"json": {"spec": _JOB}},
         "PUT /v1/nodes/{node}/quarantine": {"json": {"reason": fresh}},

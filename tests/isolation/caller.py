@@ -77,7 +77,7 @@ CALLERS = _callers()
 
 def expected(caller: Caller, row: Row) -> int:
     """Return the status that the row promises the caller; 401 for one who is not known."""
-    if row.need in {Need.NOBODY, Need.NEVER}:
+    if row.need in {Need.NOBODY, Need.NEVER, Need.REPLICA}:
         return row.ok
     if not caller.known:
         return 401

@@ -14,11 +14,15 @@ from raysvc.api.app import create_app
 from raysvc.api.cluster.upstream import Upstream
 from raysvc.api.dashboard import create_dashboard
 from raysvc.control.intake import Submission
+from raysvc.domain.cluster import NewCluster
+from raysvc.domain.event import EventKind
 from raysvc.domain.job import Job, JobPhase, JobSpec
+from raysvc.domain.key import NewKey
 from raysvc.domain.node import NodeView
 from raysvc.domain.pool import Pool
 from raysvc.domain.project import Package, Role
 from raysvc.domain.query import JobQuery
+from raysvc.domain.service import EngineSpec, ServiceSpec
 from raysvc.errors import NotFound
 from raysvc.ports import Store
 from tests.unit.api_v1.world import ROOT, SETTINGS, URL, World
@@ -51,6 +55,10 @@ class Names(NamedTuple):
     pool: str
     node: str
     login: str
+    key: str
+    service: str
+    shared: str
+    stranger: str
 
 
 NOTHING = Names(
@@ -64,6 +72,10 @@ NOTHING = Names(
     "pool-z",
     "node-z",
     "raysvc_none",
+    "0zzzzzzzzzzzzzzy",
+    "service-z",
+    "cluster-z",
+    "stranger-z",
 )
 
 
@@ -97,10 +109,41 @@ class Place(World):
         job = await self._job(f"job-{self._number:04}", ended=ended)
         token, _ = await self.platform.gate.issue(Role.VIEWER, owner=MARK, projects=(INSIDE,))
         await self.platform.secrets.put(ROOT, INSIDE, "SECRET_A", MARK)
+        key, _ = await self.platform.keys.create(ROOT, INSIDE, NewKey(name=MARK, services=(MARK,)))
         await self.store.pools.put(
             [Pool.model_validate({**pool_of(POOL, MARK), "created_at": START, "updated_at": START})]
         )
-        return Names(INSIDE, job.id, job.uid, token.id, "local", "SECRET_A", PACKAGE, POOL, NODE, self._login)
+        service = await self._service(f"service-{self._number:04}")
+        shared, stranger = f"cluster-{self._number:04}", f"stranger-{self._number:04}"
+        await self.platform.shared.create(ROOT, INSIDE, NewCluster(name=shared))
+        self.backend.shared.strangers[stranger] = INSIDE
+        return Names(
+            INSIDE,
+            job.id,
+            job.uid,
+            token.id,
+            "local",
+            "SECRET_A",
+            PACKAGE,
+            POOL,
+            NODE,
+            self._login,
+            key.id,
+            service,
+            shared,
+            stranger,
+        )
+
+    async def _service(self, name: str) -> str:
+        """Make a service of team-a that serves its second revision, as far as its record says."""
+        desk, spec = self.platform.services, ServiceSpec(model=f"/models/{MARK}")
+        await desk.deploy(ROOT, INSIDE, name, spec)
+        newer = spec.model_copy(update={"engine": EngineSpec(max_model_len=64)})
+        service = (await desk.update(ROOT, INSIDE, name, newer)).service
+        now = self.clock.now()
+        after, event = service.change(EventKind.REASON, now, actor="test", message=MARK, serving=2)
+        await self.store.services.save(after, [event])
+        return name
 
     async def _job(self, job_id: str, *, ended: bool) -> Job:
         spec = JobSpec(entrypoint=f"echo {MARK}", name=MARK, labels={"team": MARK}, metadata={"note": MARK}, queue=MARK)
@@ -132,6 +175,9 @@ class Place(World):
             jobs = (await self.store.jobs.find(JobQuery(projects=(project.name,), limit=1000))).items
             # A job's head is the digest of its whole history.
             found += [project, [job.head for job in jobs], await self.store.secrets.list(project.name)]
+            found.append(await self.store.keys.find(project.name))
+        found.append([service.head for service in await self.store.services.live()])
+        found.append([cluster.head for cluster in await self.store.clusters.live()])
         found += [await self.store.tokens.list(), await self.store.flags.get("admission_paused")]
         found += [await self.store.pools.list(), await self.store.quarantines.list()]
         found += [await self._package(project) for project in (INSIDE, OUTSIDE, "default")]

@@ -16,6 +16,7 @@ class Need(IntEnum):
     MEMBER = auto()
     ADMIN = auto()
     PLATFORM = auto()  # an admin of every project
+    REPLICA = auto()  # a replica of a service, with a token of its own: nobody here
     NEVER = auto()  # the method is there to be refused
 
 
@@ -65,6 +66,11 @@ V1 = {
     "DELETE /v1/secrets/{name}": Row(_A, About.ONE, 204, writes=True),
     "GET /v1/clusters": _LIST,
     "GET /v1/clusters/{name}": _READ,
+    "POST /v1/clusters": Row(_A, About.ONE, 201, writes=True),
+    "DELETE /v1/clusters/{name}": Row(_A, About.ONE, 202, writes=True),
+    "POST /v1/clusters/{name}/scale": Row(_A, About.ONE, writes=True),
+    "POST /v1/clusters/{name}/adopt": Row(_A, About.ONE, 201, writes=True),
+    "GET /v1/clusters/{name}/connection": _READ,
     "POST /v1/tokens": Row(_A, About.ONE, 201, writes=True),  # for the project that its body names
     "GET /v1/tokens": Row(_A, About.SEEN),
     "DELETE /v1/tokens/{token_id}": Row(_A, About.OWN, 204, writes=True),
@@ -77,6 +83,23 @@ V1 = {
     "GET /v1/nodes": Row(_P, About.ALL),
     "PUT /v1/nodes/{node}/quarantine": Row(_P, About.ALL, writes=True),
     "DELETE /v1/nodes/{node}/quarantine": Row(_P, About.ALL, 204, writes=True),
+    "GET /v1/keys": _READ,
+    "POST /v1/keys": Row(_A, About.ONE, 201, writes=True),
+    "DELETE /v1/keys/{key_id}": Row(_A, About.ONE, 204, writes=True),
+    "GET /v1/usage": _READ,
+    "POST /v1/services/plan": _READ,
+    "GET /v1/services": _READ,
+    "POST /v1/services": Row(_M, About.ONE, 201, writes=True),
+    "GET /v1/services/{name}": _READ,
+    "PUT /v1/services/{name}": Row(_M, About.ONE, writes=True),
+    "DELETE /v1/services/{name}": Row(_M, About.ONE, 202, writes=True),
+    "POST /v1/services/{name}/scale": Row(_M, About.ONE, writes=True),
+    "POST /v1/services/{name}/rollback": Row(_M, About.ONE, writes=True),
+    "GET /v1/services/{name}/explain": _READ,
+    "GET /v1/services/{name}/events": _READ,
+    "GET /v1/services/{name}/logs": _READ,
+    "POST /v1/replicas/report": Row(Need.REPLICA, About.ALL, 401, writes=True),
+    "GET /v1/models": _LIST,
     "GET /v1/admission": _LIST,
     "POST /v1/admission/pause": Row(_P, About.ALL, writes=True),
     "POST /v1/admission/resume": Row(_P, About.ALL, writes=True),

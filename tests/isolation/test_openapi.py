@@ -108,13 +108,14 @@ class Fuzzer:
         if parameter == "name":
             kinds = {
                 "secrets": names.secret,
-                "clusters": names.cluster,
+                "clusters": names.shared,
                 "projects": names.project,
                 "pools": names.pool,
+                "services": names.service,
             }
             return next((name for kind, name in kinds.items() if f"/{kind}/" in path), names.package)
         ours = {"job_id": names.uid if path.startswith("/v1/") else names.job_id, "token_id": names.token_id}
-        ours["node"] = names.node
+        ours |= {"node": names.node, "key_id": names.key}
         return {**ours, "path": "f", "protocol": "gcs"}[parameter]
 
 

@@ -12,6 +12,8 @@ from raysvc.backends.kuberay.objects import Objects
 from tests.unit.backends.kuberay.test_manifest import GOLDEN
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.kube]
+# Served where NVIDIA's DRA driver is installed, which needs such GPUs.
+_OF_OTHERS = {"ComputeDomain"}
 RENDERED = {file.stem: list(yaml.safe_load_all(file.read_text())) for file in sorted(GOLDEN.glob("*.yaml"))}
 
 
@@ -22,7 +24,7 @@ async def test_golden_files_are_taken_as_they_are(case: str, kubeconfig: Path, m
     objects = Objects(connection.kube, connection.namespace, "test")
     try:
         for document in RENDERED[case]:
-            if "kind" in document:
+            if "kind" in document and document["kind"] not in _OF_OTHERS:
                 made = await connection.kube.create(objects.folder(document["kind"]), document, dry_run=True)
                 assert not _lost({**document, "stringData": None}, made)
     finally:

@@ -23,7 +23,10 @@ from raysvc.domain.reason import ReasonCode, reason
 from raysvc.store import SqlStore
 from raysvc.store.dump import snapshot
 from tests.contract.store.make import added, moved, new, saved
+from tests.contract.store.test_clusters import cluster
+from tests.contract.store.test_keys import batch, key, used
 from tests.contract.store.test_pools import pool
+from tests.contract.store.test_services import service, sighting
 from tests.unit.domain.archives import REG, zipped
 
 ADMIN = Principal(name="admin", role=Role.ADMIN)
@@ -75,6 +78,12 @@ class KeptPlatform:
         await store.leases.acquire("reconciler", "me", now=self.clock.now(), ttl_s=8)
         await store.pools.put([pool("gpus")])
         await store.quarantines.put(Quarantine(node="n1", reason="ECC é", by="ada", at=self.clock.now()))
+        await store.keys.add(key("k1", "default", name="é"), "d1")
+        await store.ledger.take(batch(used(1, "k1"), project="default"))
+        await store.services.add(*service())
+        await store.sightings.put([sighting(1, "r1", 1)])
+        await cluster(store, "lab", 1)
+        await added(store, cluster="lab")
         package = await self.upload(1)
         await store.jobs.add(*new("one", labels={"team": "a"}), packages=[package.name])
         await store.jobs.add_once(*new(entrypoint="echo 'é €'"), key="once", body_digest="d")

@@ -131,7 +131,7 @@ def test_a_job_that_is_not_what_its_events_say_is_named(whole: Path, tmp_path: P
 
     file = changed(whole, tmp_path / "damaged.tar", change)
     uid = next(inspect(whole).rows("job"))["uid"]
-    with pytest.raises(Invalid, match=rf"1 job.* not what .* events say .*{uid}"):
+    with pytest.raises(Invalid, match=rf"1 record.* not what .* events say .*{uid}"):
         inspect(file)
 
 

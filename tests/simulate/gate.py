@@ -133,5 +133,8 @@ class Behind:
     async def close(self, *, leave_running: bool = False) -> None: ...
 
 
-STORE_PARTS = ("jobs", "leases", "projects", "tokens", "secrets", "packages", "flags", "pools", "quarantines")
+STORE_PARTS = (
+    *("jobs", "leases", "projects", "tokens", "secrets", "packages", "flags", "pools", "quarantines"),
+    *("keys", "ledger", "services", "clusters", "sightings"),
+)
 BACKEND_PARTS = ("jobs", "clusters", "artifacts")

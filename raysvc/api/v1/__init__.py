@@ -2,12 +2,13 @@
 
 from fastapi import APIRouter
 
-from raysvc.api.v1 import floor, job, output, pool, project
+from raysvc.api.v1 import cluster, floor, job, key, output, plan, pool, project, service
 
 # The two routes that submit stand alone, so that the app can put them before all others: routes are tried in order.
 submitting = APIRouter(prefix="/v1")
 submitting.include_router(job.submitting)
 
 router = APIRouter(prefix="/v1")
-for part in (job.router, output.router, project.router, pool.router, floor.router):
-    router.include_router(part)
+_PARTS = (job, output, project, pool, key, plan, service, cluster, floor)
+for part in _PARTS:
+    router.include_router(part.router)

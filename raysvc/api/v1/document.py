@@ -13,9 +13,14 @@ from pydantic.json_schema import models_json_schema
 
 from raysvc.api import problem
 from raysvc.api.problem import Problem
-from raysvc.api.v1 import view
+from raysvc.api.v1 import service_view, view
+from raysvc.domain.cluster import NewCluster, NewScale
 from raysvc.domain.inventory import FitAsk, NewPools, NewQuarantine
+from raysvc.domain.key import NewKey
+from raysvc.domain.plan import PlanRequest
 from raysvc.domain.project import Limits
+from raysvc.domain.replica import ReplicaReport
+from raysvc.domain.service import ReplicaScale
 
 _REF = "#/components/schemas/"
 _BODIES: tuple[type[BaseModel], ...] = (
@@ -26,9 +31,18 @@ _BODIES: tuple[type[BaseModel], ...] = (
     view.NewToken,
     view.SecretValue,
     view.Pause,
+    NewCluster,
+    NewScale,
     NewPools,
     FitAsk,
     NewQuarantine,
+    NewKey,
+    service_view.NewService,
+    service_view.ServiceUpdate,
+    service_view.Rollback,
+    ReplicaScale,
+    ReplicaReport,
+    PlanRequest,
 )
 _DESCRIPTION = """The native API of raysvc.
 
@@ -40,8 +54,13 @@ TAGS = [
     {"name": "jobs", "description": "Submit, watch, stop, delete."},
     {"name": "output", "description": "Logs, events, metrics and files of a job."},
     {"name": "projects", "description": "Projects, their limits and secrets."},
+    {"name": "clusters", "description": "Where jobs run, and what they share."},
     {"name": "pools", "description": "Node pools, nodes, and where a job would go."},
-    {"name": "platform", "description": "Clusters, tokens, admission, policies."},
+    {"name": "services", "description": "Models: planned, and served."},
+    {"name": "openai", "description": "What OpenAI clients ask of the control plane; the rest their proxy answers."},
+    {"name": "replicas", "description": "For replicas alone."},
+    {"name": "keys", "description": "Inference keys and the tokens that they used."},
+    {"name": "platform", "description": "Tokens, admission, policies."},
     {"name": "health", "description": "For probes and Prometheus."},
 ]
 _OPEN = frozenset({"/healthz", "/readyz"})

@@ -1,4 +1,4 @@
-"""The platform itself: clusters, tokens, the pause of admission, the loaded policies."""
+"""The platform itself: tokens, the pause of admission, the loaded policies."""
 
 from typing import Annotated
 
@@ -12,33 +12,9 @@ from raysvc.api.v1.caller import DryRun, Visiting, known_query
 from raysvc.api.v1.document import needs, ok, problems, takes
 from raysvc.control.floor import AdmissionState
 from raysvc.control.issue import Grant
-from raysvc.domain.cluster import Cluster
-from raysvc.domain.model import Name
 from raysvc.domain.project import Token
 
 router = APIRouter(tags=["platform"], dependencies=[Depends(known_query)])
-
-
-@router.get(
-    "/clusters",
-    summary="List clusters",
-    responses={**ok(view.Items[Cluster], "By name."), **problems()},
-    openapi_extra=needs("viewer"),
-)
-async def list_clusters(visit: Visiting) -> Response:
-    """Return the clusters of the projects that the token sees, as they are now."""
-    return view.listed(await visit.platform.floor.clusters(visit.who))
-
-
-@router.get(
-    "/clusters/{name}",
-    summary="Get a cluster",
-    responses={**ok(Cluster, "The cluster as it is now."), **problems()},
-    openapi_extra=needs("viewer"),
-)
-async def get_cluster(visit: Visiting, name: Annotated[Name, Path(examples=["local"])]) -> Response:
-    """Return the cluster: its phase, its resources, and what of them is in use."""
-    return view.reply(await visit.platform.floor.cluster(visit.who, name))
 
 
 @router.post(

@@ -4,44 +4,24 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from raysvc.backends.kuberay.clusters import total
+from raysvc.backends.kuberay.clusters import quantity, total
 from raysvc.backends.kuberay.config import KubeConfig
 from raysvc.backends.kuberay.connect import Connection, connect
 from raysvc.backends.kuberay.manifest import rendered
 from raysvc.backends.kuberay.objects import Objects
+from raysvc.backends.kuberay.right import RIGHTS, missing
+from raysvc.backends.kuberay.site import GPU
 from raysvc.domain.job import Job, JobSpec, submit
 from raysvc.errors import AlreadyExists, Invalid, RaysvcError
 from raysvc.ports import Clock
 
-_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _OPERATOR = {"labelSelector": "app.kubernetes.io/component=kuberay-operator", "limit": "5"}
 _OLDEST = (1, 30)
 _INSTALL = "helm install kuberay-operator kuberay/kuberay-operator --version 1.6.2"
 _GIB = 1 << 30
-
-
-class Right(NamedTuple):
-    """What raysvc must be allowed to do in its namespace; `wanted` only: it goes without, and tells less."""
-
-    group: str
-    resource: str
-    verbs: tuple[str, ...]
-    wanted: bool = False
-    cluster_wide: bool = False
-
-
-RIGHTS = (
-    Right("ray.io", "rayjobs", ("get", "list", "watch", "create", "patch", "delete")),
-    Right("ray.io", "rayclusters", ("get", "delete")),
-    Right("", "pods", ("list", "watch")),
-    Right("", "secrets", ("get", "list", "create", "update", "patch", "delete")),
-    Right("networking.k8s.io", "networkpolicies", ("list", "create", "update", "patch", "delete")),
-    Right("", "services/proxy", ("get", "create", "update", "delete"), wanted=True),
-    Right("", "events", ("list",), wanted=True),
-    Right("", "nodes", ("list",), wanted=True, cluster_wide=True),
-)
+_PRODUCT = "nvidia.com/gpu.product"
 
 
 @dataclass(frozen=True)
@@ -95,29 +75,16 @@ def _version(found: dict[str, Any]) -> Check:
 
 async def _rights(connection: Connection) -> AsyncIterator[Check]:
     for right in RIGHTS:
-        missing = [verb for verb in right.verbs if not await _may(connection, right, verb)]
-        if missing:
-            where = "cluster" if right.cluster_wide else f"namespace {connection.namespace}"
-            rule = f"apiGroups [{right.group!r}], resources [{right.resource!r}], verbs {missing}"
-            fix = f"Give raysvc's user a role in the {where} with {rule}."
-            detail = f"may not {', '.join(missing)} {right.resource}"
-            yield Check("Right", "warn" if right.wanted else "fail", detail, fix)
-        else:
-            yield Check("Right", "ok", f"{right.resource}: {', '.join(right.verbs)}")
-
-
-async def _may(connection: Connection, right: Right, verb: str) -> bool:
-    resource, _, part = right.resource.partition("/")
-    asked = {"group": right.group, "resource": resource, "subresource": part, "verb": verb}
-    if not right.cluster_wide:
-        asked["namespace"] = connection.namespace
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": asked},
-    }
-    answer = await connection.kube.create(_REVIEWS, review)
-    return bool((answer.get("status") or {}).get("allowed"))
+        if right.outside and connection.inside:
+            continue
+        where = "all namespaces" if right.cluster_wide else connection.namespace
+        lacks = await missing(connection, right)
+        if lacks is None:
+            yield Check("Right", "ok", f"{right.resource} ({where}): {', '.join(right.verbs)}")
+            continue
+        fix = f"Give raysvc's user a {'ClusterRole' if right.cluster_wide else f'Role in {where}'} with {lacks.rule}."
+        detail = f"may not {', '.join(lacks.verbs)} {right.resource} ({where})"
+        yield Check("Right", "warn" if right.wanted else "fail", detail, fix)
 
 
 async def _trial(connection: Connection, config: KubeConfig, clock: Clock) -> Check:
@@ -152,8 +119,16 @@ async def _nodes(connection: Connection) -> Check:
     except RaysvcError as error:
         return Check("Nodes", "warn", f"not seen: {error.message}", "Without them, jobs too large for any node wait.")
     had = total(nodes)
+    if unnamed := [node["metadata"]["name"] for node in nodes if _has_unnamed_gpus(node)]:
+        detail = f"{', '.join(unnamed[:5])}: GPUs, and no label says which"
+        return Check("Nodes", "warn", detail, "Install NVIDIA's GPU feature discovery: pools are found by its labels.")
     detail = f"{len(nodes)}: {had.cpus:g} CPUs, {had.gpus:g} GPUs, {had.memory / _GIB:.0f} GiB"
     return Check("Nodes", "ok" if nodes else "fail", detail, "" if nodes else "Add a node.")
+
+
+def _has_unnamed_gpus(node: dict[str, Any]) -> bool:
+    labels, had = node["metadata"].get("labels") or {}, (node.get("status") or {}).get("allocatable") or {}
+    return quantity(had.get(GPU)) > 0 and _PRODUCT not in labels
 
 
 def _sample(clock: Clock) -> Job:

@@ -8,7 +8,7 @@ from typing import Any
 from raysvc.backends.kuberay.cache import Cache
 from raysvc.backends.kuberay.config import CLUSTER, KubeConfig, ray_version
 from raysvc.backends.kuberay.kube import KubeApi
-from raysvc.backends.kuberay.manifest import GPU
+from raysvc.backends.kuberay.site import GPU
 from raysvc.domain.cluster import Cluster, ClusterPhase
 from raysvc.domain.reason import ReasonCode, reason
 from raysvc.domain.resources import Resources, Scale

@@ -32,6 +32,8 @@ class KubeConfig:
     # How long the operator leaves an ended job's cluster. We take it away as soon as its log is archived; this is for
     # when we are down.
     linger_s: int = 600
+    # How long a worker that Ray's autoscaler made does nothing before it goes.
+    idle_timeout_s: int = 60
     # Between SIGTERM and SIGKILL for a job that is stopped (Ray's RAY_JOB_STOP_WAIT_TIME_S), and for its pods.
     stop_grace_s: int = 5
     pod_grace_s: int = 30

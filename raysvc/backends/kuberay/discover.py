@@ -56,8 +56,8 @@ _TEMPORARY = "node.kubernetes.io/"
 _EFFECTS = frozenset({"NoSchedule", "PreferNoSchedule", "NoExecute"})
 
 
-def node_view(node: Json, used: Amounts | None = None) -> NodeView:
-    """Return a Node object as placement sees it. `used`: what pods on it ask for."""
+def node_view(node: Json, used: Amounts | None = None, tenants: Mapping[str, Amounts] | None = None) -> NodeView:
+    """Return a Node object as placement sees it. `used`: what pods on it ask for; `tenants`: our attempts' of that."""
     labels, spec, status = _labels(node), node.get("spec") or {}, node.get("status") or {}
     conditions = {str(it.get("type")): str(it.get("status")) for it in status.get("conditions") or ()}
     taints = [
@@ -72,6 +72,7 @@ def node_view(node: Json, used: Amounts | None = None) -> NodeView:
         taints=tuple(taints),
         allocatable={name: float(quantity(amount)) for name, amount in (status.get("allocatable") or {}).items()},
         used=used or {},
+        tenants=dict(tenants or {}),
         conditions=conditions,
         ready=conditions.get("Ready") == "True",
         cordoned=bool(spec.get("unschedulable")),
@@ -268,31 +269,3 @@ def _labels(node: Json) -> dict[str, str]:
 
 def _name(node: Json) -> str:
     return str((node.get("metadata") or {}).get("name"))
-
-
-def used_by(pods: Iterable[Json]) -> dict[str, Amounts]:
-    """Return what the pods on each node ask of it: of Pod objects that are bound to a node and have not ended."""
-    used: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for pod in pods:
-        spec, status = pod.get("spec") or {}, pod.get("status") or {}
-        if spec.get("nodeName") and status.get("phase") not in {"Succeeded", "Failed"}:
-            # An init container runs alone, so only what it asks for beyond the others counts.
-            main = _sum(spec.get("containers"))
-            for container in spec.get("initContainers") or ():
-                main = main | _requests(container)
-            used[spec["nodeName"]] += main + _sum([{"resources": {"requests": spec.get("overhead")}}])
-    return {node: dict(amounts) for node, amounts in used.items()}
-
-
-def _sum(containers: Iterable[Json] | None) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for container in containers or ():
-        total += _requests(container)
-    return total
-
-
-def _requests(container: Json) -> Counter[str]:
-    asked = container.get("resources") or {}
-    # Where only a limit is said, it is the request.
-    amounts = {**(asked.get("limits") or {}), **(asked.get("requests") or {})}
-    return Counter({name: float(quantity(amount)) for name, amount in amounts.items()})

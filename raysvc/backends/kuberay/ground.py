@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raysvc.backends.kuberay.discover import discover, node_view, used_by
+from raysvc.backends.kuberay.discover import discover, node_view
 from raysvc.backends.kuberay.kube import KubeApi
+from raysvc.backends.kuberay.usage import tenants_of, used_by
 from raysvc.domain.node import NodeView
+from raysvc.domain.placement import HEAD
 from raysvc.domain.pool import Discovery
+from raysvc.domain.resources import Resources
 from raysvc.errors import RaysvcError, Unavailable
 
 _NODES, _PODS = "/api/v1/nodes", "/api/v1/pods"
@@ -17,11 +20,16 @@ Json = Mapping[str, Any]
 
 
 class Ground:
-    """Lists nodes and pods when asked, and keeps them for some seconds: nothing is watched."""
+    """Lists nodes and pods when asked, and keeps them for some seconds: nothing is watched.
 
-    def __init__(self) -> None:
+    `instance`: whose pods are told apart; `head`: what the head of each cluster takes.
+    """
+
+    def __init__(self, instance: str = "", head: Resources = HEAD) -> None:
+        self._instance = instance
+        self.head = head
         self._kube: KubeApi | None = None
-        self._looked: tuple[float, Sequence[Json], Sequence[Json]] | None = None
+        self._looked: tuple[float, Sequence[Json], Sequence[NodeView]] | None = None
 
     def use(self, kube: KubeApi | None) -> None:
         """Say whom to ask; None: nobody any more."""
@@ -29,17 +37,15 @@ class Ground:
 
     async def nodes(self) -> Sequence[NodeView]:
         """Return the nodes, by name, with what all pods ask of them. Raises Unavailable."""
-        nodes, pods = await self._look()
-        used = used_by(pods)
-        views = (node_view(node, used.get(str(node["metadata"]["name"]))) for node in nodes)
-        return sorted(views, key=lambda view: view.name)
+        _, views = await self._look()
+        return views
 
     async def discover(self) -> Discovery:
         """Return the pools that the nodes suggest. Raises Unavailable."""
         nodes, _ = await self._look()
         return discover(nodes)
 
-    async def _look(self) -> tuple[Sequence[Json], Sequence[Json]]:
+    async def _look(self) -> tuple[Sequence[Json], Sequence[NodeView]]:
         if self._kube is None:
             raise Unavailable("Kubernetes is not connected yet.")
         now = asyncio.get_running_loop().time()
@@ -49,8 +55,14 @@ class Ground:
             except RaysvcError as error:
                 raise Unavailable(f"Nodes and their pods cannot be listed: {error.message}") from error
             nodes, pods = (answer.get("items") or () for answer in found)
-            self._looked = now, nodes, pods
+            self._looked = now, nodes, self._views(nodes, pods)
         return self._looked[1:]
+
+    def _views(self, nodes: Sequence[Json], pods: Sequence[Json]) -> Sequence[NodeView]:
+        used, tenants = used_by(pods), tenants_of(pods, self._instance)
+        names = [str(node["metadata"]["name"]) for node in nodes]
+        views = (node_view(node, used.get(name), tenants.get(name)) for node, name in zip(nodes, names, strict=True))
+        return sorted(views, key=lambda view: view.name)
 
 
 # Of pods only those that sit on a node and have not ended.

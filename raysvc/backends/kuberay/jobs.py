@@ -2,17 +2,16 @@
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import structlog
 
 from raysvc.backends.kuberay.cache import Cache
 from raysvc.backends.kuberay.config import KubeConfig
+from raysvc.backends.kuberay.handover import Handover
 from raysvc.backends.kuberay.label import ATTEMPT, JOB
 from raysvc.backends.kuberay.looks import Looks
 from raysvc.backends.kuberay.manifest import hand_over_of, rendered
@@ -20,14 +19,13 @@ from raysvc.backends.kuberay.objects import Objects
 from raysvc.backends.kuberay.rays import Rays
 from raysvc.backends.kuberay.status import Stage, View, trouble_of, view_of
 from raysvc.backends.rayjob.api import RayApi
-from raysvc.backends.rayjob.body import current_ref, fill, package_references, secret_names
-from raysvc.backends.rayjob.delivery import MAX_UPLOAD_BYTES, drafted, gone, too_large, upload
+from raysvc.backends.rayjob.body import current_ref
 from raysvc.backends.rayjob.restlog import RestLog
 from raysvc.backends.rayjob.status import observation as ray_observation
 from raysvc.domain.job import Job, JobRef
 from raysvc.domain.observation import ENDED, Observation, Seen
 from raysvc.domain.rendered import Rendered
-from raysvc.errors import NotFound, RaysvcError, Unavailable
+from raysvc.errors import RaysvcError, Unavailable
 from raysvc.ports import Clock, Materials
 
 _POLL_S = 0.2
@@ -54,14 +52,14 @@ class World:
 
 
 class KubeJobs:
-    """`world` raises Unavailable until there is a connection. `place` gives paths for packages on their way."""
+    """`world` raises Unavailable until there is a connection."""
 
     def __init__(
         self, config: KubeConfig, instance: str, materials: Materials, clock: Clock, world: Callable[[], World]
     ) -> None:
         self._config = config
         self._instance = instance
-        self._materials = materials
+        self._handover = Handover(materials, config.data_dir)
         self._clock = clock
         self._world = world
         self._hints: asyncio.Queue[JobRef] = asyncio.Queue(_MOST_HINTS)
@@ -91,15 +89,15 @@ class KubeJobs:
         manifests = [document for document in documents if "kind" in document]
         found = await world.objects.ray_job(ref)
         if found is None:
-            await self._check_packages(record.project, _post(documents)["body"]["runtime_env"])
-            made = await world.objects.create(await self._with_secrets(record.project, manifests))
+            await self._handover.check_packages(record.project, _post(documents)["body"]["runtime_env"])
+            made = await world.objects.create(await self._handover.with_secrets(record.project, manifests))
             await world.objects.adopt(made, manifests)
             world.jobs.put(made)
         elif (view := view_of(found)).ready:
             await world.objects.adopt(found, manifests)
             api = await world.rays.of(view)
             if await api.job(ref.name) is None:
-                await self._submit(api, record.project, _post(documents)["body"])
+                await self._handover.submit(api, record.project, _post(documents)["body"])
             world.jobs.put(await world.objects.hand_over(found, hand_over_of(ref)))
 
     async def observe(self, ref: JobRef) -> Observation:
@@ -117,7 +115,8 @@ class KubeJobs:
         if found is None or view is None or view.stage is Stage.ENDED or view.deleting:
             self._deaf.pop(ref.name, None)
             return
-        if view.dashboard and await self._stop_on_ray(world, found, view):
+        # Of one that is suspended, no Ray is left that could stop it.
+        if view.dashboard and not found["spec"].get("suspend") and await self._stop_on_ray(world, found, view):
             return
         await world.objects.delete(ref)
 
@@ -137,12 +136,21 @@ class KubeJobs:
     async def release(self, ref: JobRef) -> None:
         """Let the cluster of an attempt go that has ended: now, or when the operator has noted the end.
 
-        Not before: it would make the cluster anew. The RayJob stays, so that nobody makes the attempt again.
+        Not before: it would make the cluster anew. Of an end that Ray does not know, since its head is gone, the
+        operator never hears: then the RayJob is suspended, which takes the cluster away. It stays, so that nobody makes
+        the attempt again.
         """
-        found = await self._world().objects.ray_job(ref)
-        if found is not None:
-            self._released.add(ref.name)
-            await self._let_go(view_of(found))
+        world = self._world()
+        found = await world.objects.ray_job(ref)
+        if found is None:
+            return
+        view = view_of(found)
+        if view.stage is Stage.GOING and not world.looks.ended_on_ray(ref):
+            world.jobs.put(await world.objects.suspend(found))
+            await world.rays.forget(ref.name)
+            return
+        self._released.add(ref.name)
+        await self._let_go(view)
 
     async def owned(self) -> AsyncIterator[JobRef]:
         async with aclosing(self._world().objects.owned()) as refs:
@@ -187,47 +195,6 @@ class KubeJobs:
             with contextlib.suppress(asyncio.QueueFull):
                 self._hints.put_nowait(ref)
 
-    async def _submit(self, api: RayApi, project: str, body: Json) -> None:
-        runtime_env = body["runtime_env"]
-        values = await self._secrets(project, secret_names(runtime_env))
-        uris = {}
-        for kind, name in package_references(runtime_env):
-            async with drafted(self._materials, self._draft, project, kind, name) as draft:
-                if (size := draft.file.stat().st_size) > MAX_UPLOAD_BYTES:
-                    raise too_large(name, size)
-                uris[kind, name] = await upload(api, draft)
-        await api.submit({**body, "runtime_env": fill(runtime_env, values, uris)})
-
-    async def _check_packages(self, project: str, runtime_env: Json) -> None:
-        """Say before a cluster is made what would be in vain. Raises NotFound, Invalid."""
-        for kind, name in package_references(runtime_env):
-            if kind == "package":
-                try:
-                    size, _ = await self._materials.package(project, name)
-                except NotFound as error:
-                    raise gone(name) from error
-                if size > MAX_UPLOAD_BYTES:
-                    raise too_large(name, size)
-
-    async def _with_secrets(self, project: str, manifests: list[Json]) -> list[Json]:
-        """Return the manifests with the values of secrets in the Secret, which alone has any."""
-        values = await self._secrets(project, secret_names(manifests))
-        return [
-            {**found, "stringData": fill(found["stringData"], values, {})} if found["kind"] == "Secret" else found
-            for found in manifests
-        ]
-
-    async def _secrets(self, project: str, names: list[str]) -> dict[str, str]:
-        try:
-            return {name: await self._materials.secret(project, name) for name in names}
-        except NotFound as error:
-            raise NotFound(f"{error.message} Set it with raysvc secret set.", field="secrets") from error
-
-    def _draft(self) -> Path:
-        folder = self._config.data_dir / "spool"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder / f".{uuid.uuid4().hex}"
-
     async def _stop_on_ray(self, world: World, found: Json, view: View) -> bool:
         """Return whether Ray has the job, and is told. Raises Unavailable while it does not answer and may yet."""
         now = self._clock.now().timestamp()
@@ -270,7 +237,7 @@ class KubeJobs:
         """Return the Ray that has an attempt's log; None where there is none yet, or its cluster is gone."""
         world = self._world()
         view = await world.looks.view(ref)
-        if view is None or not view.on_ray:
+        if view is None or not view.on_ray or world.looks.lost(view, ref):
             return None
         try:
             return await world.rays.of(view)

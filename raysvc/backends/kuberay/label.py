@@ -1,5 +1,6 @@
 """How an object says whose it is. We select by these labels, and touch nothing that does not bear them."""
 
+from raysvc.domain.cluster import SharedCluster
 from raysvc.domain.job import Job, JobRef
 
 MANAGED = "app.kubernetes.io/managed-by"
@@ -7,6 +8,8 @@ INSTANCE = "raysvc.dev/instance"
 PROJECT = "raysvc.dev/project"
 JOB = "raysvc.dev/job"
 ATTEMPT = "raysvc.dev/attempt"
+# The uid of a cluster that jobs share.
+CLUSTER = "raysvc.dev/cluster"
 # The name a user gave it may be anything: it is an annotation.
 JOB_ID = "raysvc.dev/job-id"
 
@@ -20,6 +23,11 @@ def labels_of(job: Job, ref: JobRef, instance: str) -> dict[str, str]:
         JOB: ref.uid,
         ATTEMPT: str(ref.attempt),
     }
+
+
+def labels_of_cluster(cluster: SharedCluster, instance: str) -> dict[str, str]:
+    """Return the labels of everything that belongs to a shared cluster: the RayCluster, its pods, its policy."""
+    return {MANAGED: "raysvc", INSTANCE: instance, PROJECT: cluster.project, CLUSTER: cluster.uid}
 
 
 def selector(instance: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from raysvc.backends.kuberay.cache import Cache
 from raysvc.backends.kuberay.label import ATTEMPT, JOB
+from raysvc.backends.kuberay.loss import lost_head
 from raysvc.backends.kuberay.objects import Objects
 from raysvc.backends.kuberay.rays import Rays
 from raysvc.backends.kuberay.status import Stage, Trouble, View, observation, refused_pods, trouble_of, view_of
@@ -56,9 +57,20 @@ class Looks:
                 return Observation(seen=Seen.ABSENT)
             asked = view.on_ray and view.stage in {Stage.WAITING, Stage.GOING, Stage.ENDED}
             ray = await self._ask(view) if asked else None
+            if ray is not None and ray.seen is Seen.UNKNOWN:
+                ray = self.lost(view, ref) or ray
             return observation(view, await self._hindrance(view, ref), ray)
         except RaysvcError as error:
             return Observation(seen=Seen.UNKNOWN, message=error.message)
+
+    def lost(self, view: View, ref: JobRef) -> Observation | None:
+        """Return the end of an attempt whose head is gone, and its log with it."""
+        return lost_head(view, self._pods_of(ref))
+
+    def ended_on_ray(self, ref: JobRef) -> bool:
+        """Whether Ray itself has said that the attempt ended: then the operator hears of it too."""
+        heard = self._heard.get(ref.name)
+        return heard is not None and heard.seen.seen in ENDED
 
     def forget(self, ref: JobRef) -> None:
         self._heard.pop(ref.name, None)
@@ -80,7 +92,7 @@ class Looks:
     async def _hindrance(self, view: View, ref: JobRef) -> Trouble | None:
         if view.stage is not Stage.MAKING:
             return self._trouble.get(ref.name, (None, None))[1]
-        pods = [pod for pod in self._pods.all() if _belongs(pod, ref)]
+        pods = self._pods_of(ref)
         at, known = self._trouble.get(ref.name, (self._clock.now(), None))
         if pods:
             known = trouble_of(pods)
@@ -88,6 +100,10 @@ class Looks:
             known, at = await self._why_no_pods(view), self._clock.now()
         self._trouble[ref.name] = at, known
         return known
+
+    def _pods_of(self, ref: JobRef) -> list[dict[str, Any]]:
+        """Return its pods as last heard; none while Kubernetes is not heard."""
+        return [pod for pod in self._pods.all() if _belongs(pod, ref)] if self._pods.synced else []
 
     async def _why_no_pods(self, view: View) -> Trouble | None:
         try:

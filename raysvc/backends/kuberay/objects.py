@@ -14,6 +14,7 @@ _FOLDERS = {
     "RayCluster": "/apis/ray.io/v1/namespaces/{}/rayclusters",
     "Secret": "/api/v1/namespaces/{}/secrets",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
+    "ComputeDomain": "/apis/resource.nvidia.com/v1beta1/namespaces/{}/computedomains",
     "Pod": "/api/v1/namespaces/{}/pods",
     "Event": "/api/v1/namespaces/{}/events",
 }
@@ -47,9 +48,12 @@ class Objects:
 
     async def create(self, manifests: Sequence[Json]) -> Json:
         """Make the objects, the RayJob last, and return that. What is there already is brought up to date or kept."""
-        *companions, ray_job = manifests
+        first, *companions, ray_job = manifests
+        policy = await self._put(first)
         for manifest in companions:
-            await self._put(manifest)
+            # Until the RayJob is there to own it: what `delete` does not name goes with the first.
+            owned = manifest["kind"] not in _COMPANIONS
+            await self._put(_owned(manifest, policy) if owned else manifest)
         try:
             return await self._kube.create(self.folder("RayJob"), ray_job)
         except AlreadyExists as error:
@@ -61,8 +65,7 @@ class Objects:
 
     async def adopt(self, ray_job: Json, manifests: Sequence[Json]) -> None:
         """Make the RayJob the owner of what was made beside it, so that they go together. May be repeated."""
-        metadata = ray_job["metadata"]
-        owner = {"apiVersion": "ray.io/v1", "kind": "RayJob", "name": metadata["name"], "uid": metadata["uid"]}
+        owner = _owner({"apiVersion": "ray.io/v1", "kind": "RayJob", **ray_job})
         operation = {"op": "add", "path": "/metadata/ownerReferences", "value": [owner]}
         for manifest in manifests[:-1]:
             try:
@@ -75,6 +78,10 @@ class Objects:
         metadata = ray_job["metadata"]
         same = {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]}
         return await self._kube.patch(f"{self.folder('RayJob')}/{metadata['name']}", [same, *operations])
+
+    async def suspend(self, ray_job: Json) -> Json:
+        """Have the operator take a RayJob's cluster away, and keep the RayJob. May be repeated."""
+        return await self.hand_over(ray_job, [{"op": "add", "path": "/spec/suspend", "value": True}])
 
     async def delete(self, ref: JobRef) -> None:
         """Remove the RayJob, and its cluster after it: first the operator, which needs its Secret, stops the job.
@@ -106,12 +113,29 @@ class Objects:
             if ref := JobRef.parse(name):
                 yield ref
 
-    async def _put(self, manifest: Json) -> None:
+    async def _put(self, manifest: Json) -> Json:
         """Create an object; of one that a server left there that died, its contents may be of another try."""
         try:
-            await self._kube.create(self.folder(manifest["kind"]), manifest)
+            return await self._kube.create(self.folder(manifest["kind"]), manifest)
         except AlreadyExists:
-            await self._kube.put(self._path(manifest), manifest)
+            if manifest["kind"] not in _COMPANIONS:
+                return manifest  # of its attempt, and there is only one way to write it
+            return await self._kube.put(self._path(manifest), manifest)
 
     def _path(self, manifest: Json) -> str:
         return f"{self.folder(manifest['kind'])}/{manifest['metadata']['name']}"
+
+
+def _owner(found: Json) -> Json:
+    metadata = found["metadata"]
+    return {
+        "apiVersion": found["apiVersion"],
+        "kind": found["kind"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }
+
+
+def _owned(manifest: Json, by: Json) -> Json:
+    typed = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", **by}
+    return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [_owner(typed)]}}

@@ -2,16 +2,32 @@
 
 import base64
 import binascii
+from typing import Protocol
 
 from raysvc.backends.kuberay.connect import Connection
 from raysvc.backends.kuberay.kube import ThroughServer
-from raysvc.backends.kuberay.status import View
 from raysvc.backends.rayjob.api import Door, RayApi
 from raysvc.errors import NotFound, Unavailable
 from raysvc.ports import Endpoint
 
 # The key of the Secret that the operator makes for a cluster, under the cluster's name (authOptions: token).
 _TOKEN = "auth_token"  # noqa: S105 a key's name
+
+
+class Standing(Protocol):
+    """A cluster that may be spoken to. `name` is what it is kept by, `cluster` its object's; `dashboard` is host:port.
+
+    `guarded`: its Ray asks for a token.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def dashboard(self) -> str: ...
+    @property
+    def guarded(self) -> bool: ...
 
 
 class Rays:
@@ -21,7 +37,7 @@ class Rays:
         self._connection = connection
         self._open: dict[str, tuple[str, RayApi]] = {}
 
-    async def of(self, view: View) -> RayApi:
+    async def of(self, view: Standing) -> RayApi:
         """Return the Ray of an attempt's cluster. Raises Unavailable where it does not stand."""
         cluster, api = self._open.get(view.name, ("", None))
         if api is None or cluster != view.cluster:
@@ -30,7 +46,7 @@ class Rays:
             self._open[view.name] = view.cluster, api
         return api
 
-    async def endpoint(self, view: View) -> Endpoint:
+    async def endpoint(self, view: Standing) -> Endpoint:
         """Return what a proxy of ours needs. Raises Unavailable where only the API server's door leads there."""
         if not self._connection.inside:
             raise Unavailable(
@@ -50,7 +66,7 @@ class Rays:
         for name in list(self._open):
             await self.forget(name)
 
-    def _url(self, view: View) -> str:
+    def _url(self, view: Standing) -> str:
         if not view.dashboard:
             raise Unavailable(f"The cluster of {view.name} does not stand yet.")
         if self._connection.inside:
@@ -63,7 +79,9 @@ class Rays:
             return None
         return Door(ThroughServer(self._connection.kube), self._connection.kube.tls)
 
-    async def _token(self, view: View) -> str:
+    async def _token(self, view: Standing) -> str | None:
+        if not view.guarded:
+            return None
         path = f"/api/v1/namespaces/{self._connection.namespace}/secrets/{view.cluster}"
         try:
             secret = await self._connection.kube.must_get(path)
@@ -72,6 +90,6 @@ class Rays:
             raise Unavailable(f"The token of cluster {view.cluster} is not there.") from error
 
 
-def _service(view: View) -> str:
+def _service(view: Standing) -> str:
     """Return the name of the head's service; status.dashboardURL is `service.namespace.svc.domain:port`."""
     return view.dashboard.partition(".")[0]

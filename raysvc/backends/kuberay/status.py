@@ -100,6 +100,11 @@ class View:
     ended: datetime | None
 
     @property
+    def guarded(self) -> bool:
+        """Whether its Ray asks for a token, as all do that we make."""
+        return True
+
+    @property
     def ready(self) -> bool:
         """Whether its cluster stands, and the job has yet to be handed over."""
         return self.stage is Stage.WAITING and not self.handed_over and not self.deleting

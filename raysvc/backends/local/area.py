@@ -45,13 +45,15 @@ class Area:
         self.token = root / "token"
         self.jobs = root / "jobs"
         self.programs = root / "programs"
+        self.services = root / "services"
         self.runs = root / "warm" / "runs"
         self.pools = root / "warm" / "pools"
         self._secrets = root / "secrets"
 
     def prepare(self) -> None:
         """Make the folders, and hand the leaves to their owner."""
-        for folder in (self.root, self.jobs, self._secrets, self.packages, self.programs, self.runs.parent):
+        own = (self.root, self.jobs, self.services, self._secrets, self.packages, self.programs, self.runs.parent)
+        for folder in own:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o755 if self.owner else 0o700)
         for leaf in (self.ray, self.home, self.scratch, self.runs, self.pools):
@@ -75,6 +77,24 @@ class Area:
     def forget_job(self, uid: str) -> None:
         """Remove a job's folders and all in them."""
         shutil.rmtree(self.jobs / uid, ignore_errors=True)
+
+    def service(self, uid: str) -> Path:
+        """Make and return the folder in which a service's replicas write."""
+        folder = self.services / uid
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755 if self.owner else 0o700)
+        self._leaf(leaf := folder / "work")
+        return leaf
+
+    def write_link(self, uid: str, content: str) -> None:
+        """Keep where a service's replicas report, and by what right, unless it stands there already."""
+        path = self.services / uid / "link.json"
+        if not path.exists() or path.read_text() != content:
+            self._private(path, content.encode())
+
+    def forget_service(self, uid: str) -> None:
+        """Remove a service's folder and all in it."""
+        shutil.rmtree(self.services / uid, ignore_errors=True)
 
     def write_token(self, token: str) -> None:
         """Keep the cluster's token where Ray's processes read it (RAY_AUTH_TOKEN_PATH)."""

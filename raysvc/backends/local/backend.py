@@ -9,17 +9,28 @@ from raysvc.backends.local.head import HeadFiles, free_port
 from raysvc.backends.local.jobs import LocalJobs, World
 from raysvc.backends.local.pool.pools import Terms
 from raysvc.backends.local.pool.runs import Runs
+from raysvc.backends.local.services import LocalServices, ServiceWorld
 from raysvc.backends.local.session import GivenAddress, OwnHead, Source
 from raysvc.backends.local.supervisor import Supervisor
 from raysvc.errors import NotFound
-from raysvc.ports import Clock, Endpoint, Materials
+from raysvc.ports import Clock, Endpoint, Materials, ReplicaHome
 
 
 class LocalBackend:
-    """One cluster, named `local`. All its jobs share a machine and a user: projects are kept apart by the API alone."""
+    """One cluster, named `local`. All its jobs share a machine and a user: projects are kept apart by the API alone.
+
+    It serves models where it is told, by `home`, where their replicas report.
+    """
+
+    services: LocalServices
 
     def __init__(
-        self, config: LocalConfig, materials: Materials, clock: Clock, choose_port: Callable[[], int] = free_port
+        self,
+        config: LocalConfig,
+        materials: Materials,
+        clock: Clock,
+        choose_port: Callable[[], int] = free_port,
+        home: ReplicaHome | None = None,
     ) -> None:
         self._source: Source = (
             GivenAddress(config, config.ray_address) if config.ray_address else OwnHead(config, clock, choose_port)
@@ -46,6 +57,17 @@ class LocalBackend:
         self.clusters = LocalClusters(config, self._supervisor)
         self.jobs = LocalJobs(world)
         self.artifacts = LocalArtifacts(world.area)
+        if home is not None:
+            self.services = LocalServices(
+                ServiceWorld(
+                    supervisor=self._supervisor,
+                    area=world.area,
+                    home=home,
+                    clock=clock,
+                    instance=terms.instance,
+                    own=world.own,
+                )
+            )
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-r"""A driver's output, by byte offset, from Ray's session folder on this machine.
+r"""A driver's or an engine's output, by byte offset, from its file on this machine.
 
 Ray's own tail sleeps a second at a time, begins at byte 0 and rewrites `\r`; the file is what the driver wrote.
 """
@@ -9,8 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from raysvc.backends.local.beneath import open_below
-from raysvc.backends.rayjob.restlog import Ended, log_name
-from raysvc.domain.job import JobRef
+from raysvc.backends.rayjob.restlog import Ended
 from raysvc.ports import Clock
 
 _CHUNK = 1 << 18
@@ -21,11 +20,11 @@ _ENDED_POLLS = 5
 
 
 class FileLog:
-    """An attempt's log as a file, in the first of `folders` that has one; it need not be there yet."""
+    """A log as a file `name`, in the first of `folders` that has one; it need not be there yet."""
 
-    def __init__(self, folders: Callable[[], list[Path]], ref: JobRef, clock: Clock) -> None:
+    def __init__(self, folders: Callable[[], list[Path]], name: str, clock: Clock) -> None:
         self._folders = folders
-        self._name = log_name(ref)
+        self._name = name
         self._clock = clock
 
     async def read(self, offset: int, ended: Ended | None) -> AsyncGenerator[bytes, None]:

@@ -21,7 +21,7 @@ from raysvc.backends.local.session import Session
 from raysvc.backends.local.supervisor import Supervisor
 from raysvc.backends.local.watch import LogWatch
 from raysvc.backends.rayjob.api import RayApi
-from raysvc.backends.rayjob.body import SECRET, Place, current_ref, fill, package_references, render, secret_names
+from raysvc.backends.rayjob.body import SECRET, Place, current_ref, fill, package_references, render, secret_names, vet
 from raysvc.backends.rayjob.restlog import RestLog, log_name
 from raysvc.backends.rayjob.status import observation
 from raysvc.domain.cluster import ClusterPhase
@@ -81,6 +81,12 @@ class LocalJobs:
         check(record, call["body"]["runtime_env"])
         run = {"method": "RUN", "path": f"the pool of project {record.project}", "body": call["body"]}
         return Rendered(format="http", documents=(*uploads, run))
+
+    def vet(self, record: Job) -> None:
+        if record.spec.driver == "ray":
+            vet(record.spec)
+        else:
+            self.render(record.model_copy(update={"attempt": 1}))
 
     def render_stop(self, ref: JobRef) -> Rendered:
         if self._world.runs.knows(ref):
@@ -191,7 +197,8 @@ class LocalJobs:
 
         session = self._world.supervisor.session
         files = self._world.own or (session is not None and session.logs is not None)
-        source = FileLog(self._log_folders, ref, self._world.clock) if files else RestLog(far, ref, self._world.clock)
+        near = FileLog(self._log_folders, log_name(ref), self._world.clock)
+        source = near if files else RestLog(far, ref, self._world.clock)
         async with aclosing(source.read(offset, ended if follow else None)) as chunks:
             async for chunk in chunks:
                 yield chunk

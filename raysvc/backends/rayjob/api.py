@@ -16,6 +16,8 @@ from raysvc.errors import Invalid, Unavailable
 # (WAIT_AVAILABLE_AGENT_TIMEOUT in ray/dashboard/consts.py).
 SUBMIT_TIMEOUT_S = 20.0
 TIMEOUT_S = 10.0
+# The first application starts Serve's controller: some 6 s on an idle machine.
+SERVE_TIMEOUT_S = 90.0
 # A package of 100 MiB through a dashboard on a busy machine.
 UPLOAD_TIMEOUT_S = 120.0
 _CHUNK = 1 << 18
@@ -110,6 +112,20 @@ class RayApi:
         size = {"content-length": str((await asyncio.to_thread(file.stat)).st_size)}
         path = f"/api/packages/gcs/{name}"
         await self._call("PUT", path, content=_chunks(file), headers=size, timeout=UPLOAD_TIMEOUT_S)
+
+    async def applications(self) -> dict[str, dict[str, Any]]:
+        """Return Ray Serve's applications by name: `status`, `message`, `deployed_app_config`, `deployments`."""
+        answer = self._object(await self._call("GET", "/api/serve/applications/"))
+        found = answer.get("applications")
+        return found if isinstance(found, dict) else {}
+
+    async def deploy(self, body: dict[str, Any]) -> None:
+        """Make these all the applications that are declared to Ray Serve. Raises Invalid."""
+        response = await self._call(
+            "PUT", "/api/serve/applications/", accept=(400,), json=body, timeout=SERVE_TIMEOUT_S
+        )
+        if response.status_code == httpx.codes.BAD_REQUEST:
+            raise Invalid(f"Ray Serve refused the service: {said(response.text)}")
 
     async def log_file(self, node_id: str, name: str) -> AsyncGenerator[bytes, None]:
         """Yield a file of a node's log folder, from its beginning; nothing where there is none."""

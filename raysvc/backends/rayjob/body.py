@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raysvc.domain.job import ArchiveCode, ImageCode, Job, JobRef, PayloadCode
+from raysvc.domain.job import ArchiveCode, ImageCode, Job, JobRef, JobSpec, PayloadCode
 from raysvc.domain.package import uris_of
 from raysvc.domain.rendered import Rendered
 from raysvc.errors import Invalid
@@ -53,6 +53,19 @@ def render(job: Job, place: Place) -> Rendered:
         for match in {match[0]: match for match in _packages(body["runtime_env"])}.values()
     ]
     return Rendered(format="http", documents=(*uploads, {"method": "POST", "path": "/api/jobs/", "body": body}))
+
+
+def vet(spec: JobSpec, *, images: bool = False) -> None:
+    """Return where `render` takes every attempt of a job of this spec, from an image too if `images`; else Invalid."""
+    uris_of(spec.runtime_env)
+    if spec.code is not None:
+        if spec.runtime_env.get("working_dir"):
+            raise Invalid("Give either code or runtime_env.working_dir, not both.", field="code")
+        if not (images and isinstance(spec.code, ImageCode)):
+            _working_dir(spec.code)
+    variables = spec.runtime_env.get("env_vars") or {}
+    if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
+        raise Invalid("runtime_env.env_vars must map names to strings.", field="runtime_env.env_vars")
 
 
 def secret_names(runtime_env: Any) -> list[str]:
@@ -106,18 +119,13 @@ def _packages(runtime_env: Any) -> Iterator[re.Match[str]]:
 
 def _runtime_env(job: Job, place: Place) -> dict[str, Any]:
     spec = job.spec
+    vet(spec, images=place.images)
     uploaded = {f"gcs://{name}": f"gcs://${{package:{name}}}" for name in uris_of(spec.runtime_env)}
     env: dict[str, Any] = map_texts(spec.runtime_env, lambda text: uploaded.get(text, text))
-    if spec.code is not None:
-        if env.get("working_dir"):
-            raise Invalid("Give either code or runtime_env.working_dir, not both.", field="code")
-        if not (place.images and isinstance(spec.code, ImageCode)):
-            env["working_dir"] = _working_dir(spec.code)
-    variables = env.get("env_vars") or {}
-    if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
-        raise Invalid("runtime_env.env_vars must map names to strings.", field="runtime_env.env_vars")
+    if spec.code is not None and not (place.images and isinstance(spec.code, ImageCode)):
+        env["working_dir"] = _working_dir(spec.code)
     env["env_vars"] = {
-        **variables,
+        **(env.get("env_vars") or {}),
         **{variable: f"${{secret:{name}}}" for variable, name in sorted(spec.secrets.items())},
         "PYTHONUNBUFFERED": "1",
         "RAYSVC_JOB_ID": job.id,

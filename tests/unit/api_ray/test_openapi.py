@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # comes with schemathesis
+from jsonschema import Draft202012Validator
 from starlette.routing import Match
 
 from raysvc.api.ray import paths

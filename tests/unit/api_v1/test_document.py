@@ -6,10 +6,15 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from raysvc.api.v1 import example, view
+from raysvc.api.v1 import example, service_view, view
+from raysvc.domain.cluster import NewCluster, NewScale
 from raysvc.domain.inventory import FitAsk, NewPools, NewQuarantine, NodeState, PoolState
+from raysvc.domain.key import NewKey
 from raysvc.domain.node import Quarantine
+from raysvc.domain.plan import PlanRequest
 from raysvc.domain.project import Limits
+from raysvc.domain.replica import ReplicaReport
+from raysvc.domain.service import ReplicaScale
 from tests.unit.api_v1.world import World
 
 BODIES: dict[str, type[BaseModel]] = {
@@ -20,12 +25,21 @@ BODIES: dict[str, type[BaseModel]] = {
     "NewToken": view.NewToken,
     "SecretValue": view.SecretValue,
     "Pause": view.Pause,
+    "NewCluster": NewCluster,
+    "NewScale": NewScale,
     "NewPools": NewPools,
     "FitAsk": FitAsk,
     "NewQuarantine": NewQuarantine,
+    "NewKey": NewKey,
+    "PlanRequest": PlanRequest,
+    "NewService": service_view.NewService,
+    "ServiceUpdate": service_view.ServiceUpdate,
+    "Rollback": service_view.Rollback,
+    "ReplicaScale": ReplicaScale,
+    "ReplicaReport": ReplicaReport,
 }
-# Routes that take a body and keep nothing.
-ONLY_ASK = {"/v1/pools:fit"}
+# Routes that take a body and keep nothing, and the one that tells of what has been.
+ONLY_ASK = {"/v1/pools:fit", "/v1/services/plan", "/v1/replicas/report"}
 
 
 def operations(world: World) -> list[tuple[str, str, dict[str, Any]]]:
@@ -53,7 +67,7 @@ async def test_every_operation_says_what_it_is_who_may_and_how_it_fails(world: W
         assert operation["description"], (method, path)
         assert operation["tags"], (method, path)
         assert operation["security"] == [{"bearer": []}], (method, path)
-        assert operation["x-role"] in {"viewer", "member", "admin", "platform admin"}, (method, path)
+        assert operation["x-role"] in {"viewer", "member", "admin", "platform admin", "replica"}, (method, path)
         assert {"400", "401", "403", "404", "421", "503"} <= set(operation["responses"]), (method, path)
         for status, answer in operation["responses"].items():
             if status.startswith(("4", "5")):
@@ -72,6 +86,7 @@ async def test_every_body_has_an_example_that_is_accepted(world: World) -> None:
 
 async def test_the_examples_of_replies_are_of_their_schema(world: World) -> None:
     known: dict[str, Any] = {"JobView": view.JobView, "SubmittedView": view.SubmittedView, "BatchView": view.BatchView}
+    known |= {"ServiceView": service_view.ServiceView, "DeployedView": service_view.DeployedView}
     checked = 0
     for path, method, operation in operations(world):
         for answer in operation["responses"].values():

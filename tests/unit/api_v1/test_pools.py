@@ -198,7 +198,7 @@ async def test_a_projects_admin_neither_declares_nor_sees_nodes(ground: World) -
 
 
 async def test_without_kubernetes_pools_are_kept_and_what_is_about_nodes_says_what_to_do(world: World) -> None:
-    world.platform.pools = PoolDesk(world.store.pools, world.store.quarantines, object(), world.clock)
+    world.platform.pools = PoolDesk(world.store, object(), world.clock)
     assert (await declare(world, GPU, SYSTEM)).status_code == 200
     found = (await world.call("GET", "/v1/pools/gpu")).json()
     assert (found["seen"], found["usable"], found["notes"]) == (None, None, [])

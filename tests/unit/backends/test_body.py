@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raysvc.backends.rayjob.body import Place, fill, package_references, render, secret_names
+from raysvc.backends.rayjob.body import Place, fill, package_references, render, secret_names, vet
 from raysvc.domain.job import Job, JobSpec, submit
 from raysvc.errors import Invalid
 
@@ -144,6 +144,9 @@ def test_what_ray_would_choke_on_is_refused_with_its_field(spec: dict[str, Any],
     with pytest.raises(Invalid) as caught:
         render(job(**spec), PLACE)
     assert caught.value.field == field
+    with pytest.raises(Invalid) as vetted:
+        vet(job(**spec).spec)
+    assert vetted.value.message == caught.value.message
 
 
 def test_a_job_without_an_attempt_cannot_be_rendered() -> None:

@@ -29,6 +29,7 @@ from raysvc.control.vault import Vault
 from raysvc.domain.project import Role
 from raysvc.policies import load
 from raysvc.testing.backend import FakeBackend
+from raysvc.testing.serving import FakeEdge
 from raysvc.testing.store import MemoryStore
 
 TOKEN = "raysvc_the-token-of-these-tests"
@@ -68,8 +69,18 @@ def _platform(folder: Path, policy: Path) -> Platform:
             policies=load([policy], clock),
             spool=folder / "spool",
             holder="tests",
+            edge=FakeEdge(),
         )
     )
+
+
+async def _speak(platform: Platform) -> None:
+    """Let the replicas of services report, as real ones do by themselves."""
+    backend = platform.backend
+    assert isinstance(backend, FakeBackend)
+    while True:
+        await backend.services.speak(platform.replicas.report, platform.vault.replica_token)
+        await asyncio.sleep(0.1)
 
 
 async def _serve(folder: Path, policy: Path, started: "Future[tuple[Site, Callable[[], object]]]") -> None:
@@ -81,6 +92,7 @@ async def _serve(folder: Path, policy: Path, started: "Future[tuple[Site, Callab
     settings = ApiSettings(url=listeners.url, dashboard_url=listeners.dashboard_url, version="0", session_key=b"s" * 32)
     site = Site(listeners.url, platform, policy)
     await platform.start()
+    speaking = asyncio.create_task(_speak(platform))
     try:
         await listeners.serve(
             create_app(platform, settings),
@@ -89,6 +101,8 @@ async def _serve(folder: Path, policy: Path, started: "Future[tuple[Site, Callab
             on_ready=lambda: started.set_result((site, partial(loop.call_soon_threadsafe, stop.set))),
         )
     finally:
+        speaking.cancel()
+        await asyncio.gather(speaking, return_exceptions=True)
         await platform.close()
 
 

@@ -43,7 +43,8 @@ def node(name: str, of: str = "gpu", *, used: float = 0, gpus: float = 8, clique
 
 
 def system_node(name: str = "sys-1", of: str = "system", **view: Any) -> NodeView:
-    return NodeView(name=name, labels={"pool": of}, allocatable={"cpu": 8, "memory": 32.0 * GIB}, **view)
+    has = {"cpu": 8, "memory": 32.0 * GIB}
+    return NodeView.model_validate({"name": name, "labels": {"pool": of}, "allocatable": has, **view})
 
 
 def group(want: int = 1, gpus: float = 8, **fields: Any) -> WorkerGroup:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysvc.control import agenda, housekeeping, schedule
-from raysvc.control.queue import Queue
-from raysvc.control.schedule import Placement
+from raysvc.control.queue import PAUSED, Queue
+from raysvc.control.schedule import Verdict
 from raysvc.domain.cluster import Cluster, ClusterPhase
 from raysvc.domain.event import EventKind
 from raysvc.domain.job import JobPhase, JobRef
@@ -74,7 +74,7 @@ async def test_the_scheduler_rests_while_the_cluster_is_full(place: Place, monke
     passes = 0
     verdicts = Queue.verdicts
 
-    async def counted(queue: Queue) -> tuple[Placement, ...]:
+    async def counted(queue: Queue) -> tuple[Verdict, ...]:
         nonlocal passes
         passes += 1
         return await verdicts(queue)
@@ -82,6 +82,27 @@ async def test_the_scheduler_rests_while_the_cluster_is_full(place: Place, monke
     monkeypatch.setattr(Queue, "verdicts", counted)
     await place.pass_by(10, step_s=0.1)
     assert passes <= 11
+    await place.archive.close()
+
+
+async def test_the_scheduler_rests_while_admission_is_paused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await place.store.flags.put(PAUSED, "for a while")
+    await place.pass_by(2)
+    passes = 0
+    verdicts = Queue.verdicts
+
+    async def counted(queue: Queue) -> tuple[Verdict, ...]:
+        nonlocal passes
+        passes += 1
+        return await verdicts(queue)
+
+    monkeypatch.setattr(Queue, "verdicts", counted)
+    job = await place.submit("sleep 1000")
+    await place.pass_by(10, step_s=0.1)
+    assert passes <= 11
+    await place.store.flags.put(PAUSED, None)
+    await place.pass_by(6, step_s=0.5)
+    assert (await place.now(job)).phase is JobPhase.RUNNING
     await place.archive.close()
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysvc.control.schedule import GIB, Placement, order, schedule
+from raysvc.control.schedule import GIB, Verdict, order, schedule
 from raysvc.domain.cluster import Cluster, ClusterPhase
 from raysvc.domain.job import JobPhase
 from raysvc.domain.model import make_uid
@@ -49,8 +49,8 @@ def verdicts(*waiting: WaitingRow, **fields: object) -> list[str]:
     return [said(p) for p in schedule(snapshot, NOW + timedelta(hours=1))]
 
 
-def said(placement: Placement) -> str:
-    return "start" if placement.admitted else placement.reason.code.value
+def said(verdict: Verdict) -> str:
+    return "start" if verdict.admitted else verdict.reason.code.value
 
 
 def test_first_come_first_served_within_a_priority() -> None:

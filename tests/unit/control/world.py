@@ -10,6 +10,7 @@ from raysvc.control.logbook import Archive, LogReader
 from raysvc.control.queue import Queue
 from raysvc.control.reconciler import Reconciler, World
 from raysvc.control.signal import Signals
+from raysvc.control.terrain import Surveyor
 from raysvc.control.vault import Vault
 from raysvc.domain.event import fold
 from raysvc.domain.job import Job, JobSpec, submit
@@ -40,7 +41,7 @@ class Place:
     def reborn(self) -> None:
         """Forget all that a process keeps in memory, as after a `kill -9` and a new start."""
         self.archive = Archive(self.backend.jobs, self.blobs, self.signals)
-        queue = Queue(self.store, self.backend.clusters, self.clock, CLUSTER)
+        queue = Queue(self.store, self.backend.clusters, self.clock, CLUSTER, Surveyor(self.store, self.backend))
         world = World(self.store, self.backend, queue, self.archive, self.signals, self.clock, CLUSTER)
         self.leadership = Leadership(self.store.leases, self.clock, self.signals, self.ids.secret())
         self.reconciler = Reconciler(world, self.leadership)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic_core import from_json
 
 from raysvc.domain.event import BrokenChain, Event, EventKind, fold
 from raysvc.domain.job import Job, JobSpec, submit
@@ -44,6 +45,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('ab"\\é', max_size=3), inner, max_size=3),
     max_leaves=8,
 )
+WORD = st.text('ab"\\é', max_size=3)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
@@ -57,6 +59,20 @@ def test_a_text_that_was_put_together_is_the_text_of_what_it_holds(config: Any, 
     assert [Event.model_validate_json(event.text) for event in (first, second)] == [first, second]
     assert [Job.model_validate_json(each.text) for each in (job, changed)] == [job, changed]
     assert Job.model_validate(fold([first, second])) == changed
+
+
+NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=50, deadline=None)
+@given(owner=TEXT, labels=st.dictionaries(WORD, WORD, max_size=2), number=NUMBER)
+def test_a_new_jobs_text_is_what_it_would_write_itself(owner: str, labels: dict[str, str], number: float) -> None:
+    spec = JobSpec(entrypoint='"true"', runtime_env={"config": {"a": number}}, labels=labels, driver="warm")
+    job, event = submit(spec, job_id="j", uid="0" * 16, project="p", owner=owner, now=seconds(1))
+    change = job.model_dump_json(exclude={"version", "head"})
+    assert f'"change":{change},' in event.text
+    assert from_json(job.text) == from_json(job.model_dump_json())
+    assert event.change == from_json(change) == event.model_dump()["change"]
 
 
 def test_a_changed_record_has_a_text_of_its_own() -> None:

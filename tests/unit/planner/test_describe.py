@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from raysvc.domain.plan import PlanRequest
 from raysvc.errors import Invalid
 from raysvc.planner.architecture import Architecture, stage_layers
 from raysvc.planner.catalogue import load_catalogue
@@ -11,7 +12,6 @@ from raysvc.planner.config import Config
 from raysvc.planner.describe import describe
 from raysvc.planner.kv import Keeps
 from raysvc.planner.plan import read_subject
-from raysvc.planner.spec import PlanRequest
 from raysvc.planner.weights import Split
 from tests.unit.planner import golden
 from tests.unit.planner.checkpoint import LLAMA

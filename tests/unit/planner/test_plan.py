@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raysvc.planner import Candidate, Confidence, Plan, PlanRequest, Pool, load_catalogue, plan
+from raysvc.planner import Candidate, Confidence, GpuPool, Plan, PlanRequest, load_catalogue, plan
 from tests.unit.planner.checkpoint import LLAMA, llama_tensors, write
 
 ISSUE_FIELDS = {
@@ -122,8 +122,8 @@ def test_the_flags_write_out_every_size() -> None:
 
 
 def test_pools_are_priced_by_their_operator() -> None:
-    metal = Pool(name="cellar", gpu="H100", gpus_per_node=8, nodes=2, rdma=True, usd_per_gpu_hour=1.5, as_of=TODAY)
-    edge = Pool(name="edge", gpu="L4", fabric="none")
+    metal = GpuPool(name="cellar", gpu="H100", gpus_per_node=8, nodes=2, rdma=True, usd_per_gpu_hour=1.5, as_of=TODAY)
+    edge = GpuPool(name="edge", gpu="L4", fabric="none")
     found = planned(pools=(metal, edge))
 
     assert {it.sku for it in found.candidates} == {"cellar", "edge"}
@@ -133,7 +133,7 @@ def test_pools_are_priced_by_their_operator() -> None:
 
 
 def test_a_pool_never_gets_more_than_it_has() -> None:
-    small = Pool(name="small", gpu="H100", gpus_per_node=2, nodes=1)
+    small = GpuPool(name="small", gpu="H100", gpus_per_node=2, nodes=1)
 
     assert max(it.gpus for it in planned(LLAMA_70B, pools=(small,)).candidates) <= 2
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from raysvc.errors import Invalid, NotFound
-from raysvc.planner import LocalSource, Plan, PlanRequest, Pool, Source, plan
+from raysvc.planner import GpuPool, LocalSource, Plan, PlanRequest, Source, plan
 from tests.unit.planner.checkpoint import LLAMA, llama_tensors, write
 
 LLAMA_8B = "meta-llama/Llama-3.1-8B-Instruct"
@@ -25,7 +25,7 @@ def planned(model: str = LLAMA_8B, **fields: Any) -> Plan:
         ({"gpu": "H100", "gpus": 6, "tensor_parallel": 4, "pipeline_parallel": 1}, "gpus", "no multiple of 4 × 1"),
         ({"gpu": "H100", "max_num_seqs": 64, "max_num_batched_tokens": 32}, "max_num_batched_tokens", "below"),
         ({"gpu": "abacus"}, "gpu", "no GPU kind 'abacus'"),
-        ({"pools": (Pool(name="p", gpu="abacus"),)}, "gpu", "no GPU kind 'abacus'"),
+        ({"pools": (GpuPool(name="p", gpu="abacus"),)}, "gpu", "no GPU kind 'abacus'"),
         ({"gpus": 3}, "gpus", "No machine of the catalogue has 3 GPUs"),
         ({"engine_version": "newest"}, "engine_version", "is no vLLM version"),
     ],
@@ -57,7 +57,7 @@ def test_fields_out_of_their_range(fields: dict[str, Any]) -> None:
 
 def test_a_pool_that_is_not_there() -> None:
     with pytest.raises(NotFound, match="no pool 'attic'"):
-        planned(pool="attic", pools=(Pool(name="cellar", gpu="H100"),))
+        planned(pool="attic", pools=(GpuPool(name="cellar", gpu="H100"),))
 
 
 def test_a_model_that_is_nowhere() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raysvc.policies.address import forbidden
+from raysvc.domain.address import forbidden
 
 
 @pytest.mark.parametrize(

@@ -115,9 +115,10 @@ class FakeApi:
         if method == "GET" and path in _FOLDERS:
             wanted = request.query.get("labelSelector")
             items = [found for key, found in self.objects.items() if key.rpartition("/")[0] == path]
-            if wanted:
-                key, _, value = wanted.partition("=")
-                items = [found for found in items if found["metadata"].get("labels", {}).get(key) == value]
+            for one in wanted.split(",") if wanted else ():
+                key, equals, value = one.partition("=")
+                labelled = [(found, found["metadata"].get("labels", {}).get(key)) for found in items]
+                items = [found for found, has in labelled if (has == value if equals else has is not None)]
             return web.json_response({"metadata": {"resourceVersion": str(next(self._versions))}, "items": items})
         if path not in self.objects:
             return _status(404, f"{name} not found")
@@ -133,10 +134,10 @@ class FakeApi:
     def _patch(self, folder: str, name: str, operations: list[Json]) -> web.Response:
         found = json.loads(json.dumps(self.objects[f"{folder}/{name}"]))
         for operation in operations:
-            *way, last = operation["path"].strip("/").split("/")
-            place = found
+            *way, last = (step.replace("~1", "/") for step in operation["path"].strip("/").split("/"))
+            place: Any = found
             for step in way:
-                place = place[step]
+                place = place[int(step)] if isinstance(place, list) else place[step]
             if operation["op"] == "test" and place.get(last) != operation["value"]:
                 return _status(422, "the server rejected our request due to an error in our request")
             place[last] = operation["value"]

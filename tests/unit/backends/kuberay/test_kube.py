@@ -106,7 +106,7 @@ async def test_the_cluster_has_what_its_nodes_can_give(scene: Scene) -> None:
     scene.fake.put("/api/v1/nodes", "a", spec={}, status={"allocatable": amounts, "conditions": ready})
     scene.fake.put("/api/v1/nodes", "b", spec={}, status={"allocatable": {"cpu": "2"}, "conditions": []})
     scene.fake.put("/api/v1/nodes", "c", spec={"unschedulable": True}, status={"allocatable": amounts})
-    await until(lambda: scene.fake.watching == 2)
+    await until(lambda: scene.fake.watching == 3)
     cluster = await scene.backend.clusters.get("kube")
     assert (cluster.phase, cluster.nodes, cluster.reason) == (ClusterPhase.READY, 1, None)
     assert (cluster.resources.cpus, cluster.resources.gpus, cluster.resources.memory) == (3.92, 8, 16 << 30)
@@ -117,7 +117,7 @@ async def test_the_cluster_has_what_its_nodes_can_give(scene: Scene) -> None:
 
 async def test_who_may_not_see_the_nodes_leaves_it_to_kubernetes_what_fits(scene: Scene) -> None:
     scene.fake.refuse["GET", "/api/v1/nodes"] = [(403, 'nodes is forbidden: User "u" cannot list resource "nodes"')]
-    await until(lambda: scene.fake.watching == 2)
+    await until(lambda: scene.fake.watching == 3)
     cluster = await scene.backend.clusters.get("kube")
     assert cluster.phase is ClusterPhase.READY
     assert cluster.autoscaling is not None

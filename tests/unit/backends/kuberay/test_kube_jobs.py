@@ -120,7 +120,7 @@ async def test_while_its_cluster_is_made_it_is_pending_and_says_what_hinders(sce
     message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     scene.fake.put(api.PODS, "head", metadata={"labels": labels}, status={"conditions": [condition]})
-    await until(lambda: scene.fake.watching == 2)
+    await until(lambda: scene.fake.watching == 3)
     seen = await scene.see(job, Seen.PENDING, cause=ReasonCode.UNSCHEDULABLE)
     assert message in seen.message
 
@@ -219,7 +219,7 @@ async def test_who_watches_hears_of_each_change(scene: Scene) -> None:
     job = job_of()
     changes = scene.backend.jobs.changes()
     hint = asyncio.ensure_future(anext(aiter(changes)))
-    await until(lambda: scene.fake.watching == 2)
+    await until(lambda: scene.fake.watching == 3)
     scene.fake.put(api.JOBS, ref_of(job).name, metadata={"labels": {"raysvc.dev/instance": INSTANCE}})
     assert await asyncio.wait_for(hint, 20) == ref_of(job)
 
@@ -227,7 +227,7 @@ async def test_who_watches_hears_of_each_change(scene: Scene) -> None:
 async def test_a_package_that_is_too_large_for_ray_says_what_to_do(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raysvc.backends.kuberay.jobs.MAX_UPLOAD_BYTES", 3)
+    monkeypatch.setattr("raysvc.backends.kuberay.handover.MAX_UPLOAD_BYTES", 3)
     scene.materials.packages["default", PACKAGE] = b"a zip"
     job = job_of(runtime_env={"working_dir": f"gcs://{PACKAGE}"})
     with pytest.raises(Invalid, match="takes at most"):

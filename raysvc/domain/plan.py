@@ -25,7 +25,7 @@ class Confidence(StrEnum):
     LOW = "low"
 
 
-class Pool(Model):
+class GpuPool(Model):
     """GPUs somebody owns. `usd_per_gpu_hour` is the operator's own figure (bare metal: capex / 36 months + power)."""
 
     name: str
@@ -41,11 +41,15 @@ class Pool(Model):
 class PlanRequest(Model):
     """One question to the planner. What is left out, the planner chooses and says so."""
 
-    model: str = Field(min_length=1, description="directory, config.json, catalogue name, or hf:// https:// s3://")
+    model: str = Field(
+        min_length=1, max_length=2048, description="directory, config.json, catalogue name, or hf:// https:// s3://"
+    )
     gpu: str | None = None
     gpus: int | None = Field(default=None, ge=1, le=10_000)
     pool: str | None = None
-    pools: tuple[Pool, ...] = Field(default=(), description="what `pool` may name; without gpu and pool: all of them")
+    pools: tuple[GpuPool, ...] = Field(
+        default=(), max_length=1000, description="what `pool` may name; without gpu and pool: all of them"
+    )
     tensor_parallel: int | None = Field(default=None, ge=1, le=1024)
     pipeline_parallel: int | None = Field(default=None, ge=1, le=1024)
     expert_parallel: bool | None = None
@@ -101,6 +105,7 @@ class Candidate(Model):
     flags: tuple[str, ...] = ()
     provider: str | None = None
     sku: str | None = None
+    quantization: str = Field(default="", description="of the weights as they are loaded")
     replicas: int = 1
     nodes: int = 1
     max_num_batched_tokens: int = 0

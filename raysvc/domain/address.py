@@ -1,4 +1,4 @@
-"""Which addresses a webhook may not be at unless its file allows it. An own table: Python's varies by its version."""
+"""Which addresses a URL of users may not lead to, unless allowed. An own table: Python's varies by its version."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
