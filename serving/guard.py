@@ -60,7 +60,6 @@ _NOTHING = b"null"
 # Where the usage is not known: so many bytes of a request are taken for a token.
 _BYTES_A_TOKEN = 4
 
-
 # A request that ends: its id, when it began, its headers; status, pieces sent, whether its client has gone; the last
 # two pieces. Plain: a named one takes half a microsecond to make.
 Ended = tuple[bytes, float, dict[bytes, bytes], int, int, bool, bytes, bytes]
@@ -172,6 +171,8 @@ class Guard:
         settled = False
         gauge = self._gauge
         gauge[0] += 1
+        if b"content-length" not in headers:
+            receive = _measured(receive, headers)
 
         def forward(message: Message) -> Awaitable[None]:
             # Plain, and little: it runs for each chunk of each stream.
@@ -191,6 +192,9 @@ class Guard:
 
         try:
             await self._app(scope, receive, forward)
+        except Exception:
+            status = status or 500  # what the server makes of it, out of our sight
+            raise
         finally:
             if not settled:
                 self._settle(account, (given, began, headers, status, chunks, status < BAD_REQUEST, before, last))
@@ -242,6 +246,20 @@ def _usage(data: bytes) -> tuple[int, int] | None:
             return int(prompt[1]), int(completion[1]) if completion else 0
         end = start
     return None
+
+
+def _measured(receive: Receive, headers: dict[bytes, bytes]) -> Receive:
+    """Note the length of a body that comes in chunks as if it had been said beforehand."""
+    length = 0
+
+    async def measuring() -> Message:
+        nonlocal length
+        message = await receive()
+        length += len(message.get("body", b""))
+        headers[b"content-length"] = b"%d" % length
+        return message
+
+    return measuring
 
 
 def _bearer(headers: dict[bytes, bytes]) -> bytes:

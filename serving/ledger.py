@@ -22,19 +22,23 @@ class Refusal(Exception):
 
 
 class Bucket:
-    """`rate` a minute, at most a minute's worth. `level` may be below zero."""
+    """`rate` a minute, at most a minute's worth, but one at least: a share of a limit may be less than one a minute.
 
-    __slots__ = ("at", "level", "rate")
+    `level` may be below zero.
+    """
+
+    __slots__ = ("at", "level", "most", "rate")
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
-        self.level = rate
+        self.most = max(rate, 1.0)
+        self.level = self.most
         self.at = now
 
     def fill(self, now: float) -> float:
         """Return the level at that moment (seconds of any clock that never goes back)."""
         level = self.level + (now - self.at) * self.rate / 60.0
-        self.level = level = level if level < self.rate else self.rate  # noqa: FURB136 min() takes twice as long
+        self.level = level = level if level < self.most else self.most  # noqa: FURB136 min() takes twice as long
         self.at = now
         return level
 
@@ -44,9 +48,10 @@ class Bucket:
 
     def limit(self, rate: float, now: float) -> None:
         """Change the rate; what was used of it stays used."""
-        used = self.rate - self.fill(now)
+        used = self.most - self.fill(now)
         self.rate = rate
-        self.level = rate - used
+        self.most = max(rate, 1.0)
+        self.level = self.most - used
 
 
 class Account:

@@ -4,6 +4,7 @@ One call each second and a half, from a thread of its own. Who does not answer i
 with the keys that it has, and usage waits in the spool.
 """
 
+import http.client
 import json
 import threading
 import time
@@ -43,6 +44,7 @@ class Reporter:
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
         self._trouble = ""
+        self._full = False
 
     def start(self) -> None:
         """Have the keys fetched, then report READY until `stop`. Returns after the first call, whatever came of it."""
@@ -75,18 +77,19 @@ class Reporter:
 
     def call(self, state: str) -> bool:
         """Make one call; return whether it was answered."""
-        batch = [entry for entry, _ in zip(self._spool.entries(), range(MOST), strict=False)]
-        report = {
-            **self._about,
-            "state": state,
-            "running": self._flying(),
-            "keys_version": self._version,
-            "usage": [usage(entry) for entry in batch],
-        }
         try:
+            batch = [entry for entry, _ in zip(self._spool.entries(), range(MOST), strict=False)]
+            self._full = len(batch) == MOST
+            report = {
+                **self._about,
+                "state": state,
+                "running": self._flying(),
+                "keys_version": self._version,
+                "usage": [usage(entry) for entry in batch],
+            }
             orders = self._post(report)
             self._obey(orders, batch)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
             self._say(f"the control plane does not answer: {error}")
             return False
         self._say("")
@@ -94,8 +97,8 @@ class Reporter:
 
     def _run(self) -> None:
         while True:
-            more = self.call("READY") and self._left() >= MOST
-            if self._over.wait(0.0 if more else PERIOD_S):
+            again_at_once = self.call("READY") and self._full
+            if self._over.wait(0.0 if again_at_once else PERIOD_S):
                 return
 
     def _left(self) -> int:

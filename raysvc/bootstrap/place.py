@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,11 +23,15 @@ class Warned(Backend, Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """`cluster`: what jobs are placed on. `note`: what a person who starts the server should know."""
+    """`cluster`: what jobs are placed on. `note`: what a person who starts the server should know.
+
+    `replica_hosts`: whether replicas of services can be on that host.
+    """
 
     backend: Warned
     cluster: str
     note: str
+    replica_hosts: Callable[[str], bool] = lambda _: True
 
 
 def place_of(
@@ -66,7 +71,8 @@ def _local(settings: Settings, datadir: DataDir, materials: Materials, clock: Cl
         project=DEFAULT_PROJECT,
     )
     note = "Ray is starting meanwhile; jobs that come in now wait for it. Ctrl-C stops all."
-    return Place(local.LocalBackend(config, materials, clock, home=home), "local", note)
+    backend = local.LocalBackend(config, materials, clock, home=home)
+    return Place(backend, "local", note, replica_hosts=lambda host: host == "127.0.0.1")
 
 
 def _kube(settings: Settings, datadir: DataDir, materials: Materials, clock: Clock) -> Place:

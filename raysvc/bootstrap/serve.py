@@ -71,6 +71,7 @@ def assemble(settings: Settings, datadir: DataDir, policies: Sequence[Policy], u
         max_package_bytes=settings.max_package_bytes,
         retention=Retention(finished_jobs=settings.finished_jobs, log_bytes=settings.keep_log_bytes),
         edge=edge_of(settings, datadir, clock, url),
+        replica_hosts=place.replica_hosts,
     )
     return parts, place
 

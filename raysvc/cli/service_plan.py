@@ -31,6 +31,11 @@ PriceFileOption = Annotated[
         hidden=False,
     ),
 ]
+UtilizationOption = Annotated[float | None, typer.Option(help="Of 1; the engine's default, if left out.")]
+EngineOption = Annotated[str | None, typer.Option(help="A release of vLLM; the newest known, if left out.")]
+WeightsOption = Annotated[
+    int | None, typer.Option(parser=parse.size, help="Size of the weights where only a config.json is at hand.")
+]
 
 
 def plan(  # noqa: PLR0913 each is an option of the command line
@@ -47,18 +52,12 @@ def plan(  # noqa: PLR0913 each is an option of the command line
     max_model_len: Annotated[int | None, typer.Option(help="The context that is needed, in tokens.")] = None,
     max_num_seqs: Annotated[int | None, typer.Option(help="Sequences at once, at most.")] = None,
     max_num_batched_tokens: Annotated[int | None, typer.Option()] = None,
-    gpu_memory_utilization: Annotated[
-        float | None, typer.Option(help="Of 1; the engine's default, if left out.")
-    ] = None,
+    gpu_memory_utilization: UtilizationOption = None,
     kv_cache_dtype: Annotated[str, typer.Option(help="auto, fp8, …")] = "auto",
     enforce_eager: Annotated[bool, typer.Option("--enforce-eager", help="Without CUDA graphs.")] = False,
     quantization: Annotated[str | None, typer.Option(help="fp8: quantize 16-bit weights while loading.")] = None,
-    engine_version: Annotated[
-        str | None, typer.Option(help="A release of vLLM; the newest known, if left out.")
-    ] = None,
-    weights_bytes: Annotated[
-        int | None, typer.Option(parser=parse.size, help="Size of the weights where only a config.json is at hand.")
-    ] = None,
+    engine_version: EngineOption = None,
+    weights_bytes: WeightsOption = None,
     usable_gib: Annotated[float | None, typer.Option(help="A GPU's memory as torch reports it.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Sequences at once that are asked for.")] = None,
     slo_ttft: Annotated[

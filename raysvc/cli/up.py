@@ -18,6 +18,17 @@ from raysvc.settings import Settings, default_data_dir
 
 app = typer.Typer(add_completion=False)
 
+KubeOption = Annotated[bool, typer.Option("--kube", help="Ray on Kubernetes (KubeRay 1.6+), not on this machine.")]
+ContextOption = Annotated[
+    str | None, typer.Option(help="With --kube: of the kubeconfig; our own pod's, or the current one.")
+]
+NamespaceOption = Annotated[
+    str | None, typer.Option(envvar="RAYSVC_NAMESPACE", help="With --kube: where jobs run; the context's own.")
+]
+ImageOption = Annotated[
+    str | None, typer.Option(envvar="RAYSVC_RAY_IMAGE", help="With --kube: of jobs' clusters; Ray's own image.")
+]
+
 
 @app.command(help="Run the platform on this machine: API, queue, local Ray. Ctrl-C or SIGTERM stops it cleanly.")
 def up(  # noqa: PLR0913 each is an option of the command line
@@ -31,18 +42,10 @@ def up(  # noqa: PLR0913 each is an option of the command line
     openai_port: Annotated[int, typer.Option(min=0, max=65535, help="Of the proxy for OpenAI clients.")] = 0,
     ray_address: Annotated[str | None, typer.Option(help="URL of a Ray that runs, instead of a local one.")] = None,
     ray_token_file: Annotated[Path | None, typer.Option(exists=True, help="Holds that Ray's token.")] = None,
-    kube: Annotated[
-        bool, typer.Option("--kube", help="Ray on Kubernetes (KubeRay 1.6+), not on this machine.")
-    ] = False,
-    context: Annotated[
-        str | None, typer.Option(help="With --kube: of the kubeconfig; our own pod's, or the current one.")
-    ] = None,
-    namespace: Annotated[
-        str | None, typer.Option(envvar="RAYSVC_NAMESPACE", help="With --kube: where jobs run; the context's own.")
-    ] = None,
-    ray_image: Annotated[
-        str | None, typer.Option(envvar="RAYSVC_RAY_IMAGE", help="With --kube: of jobs' clusters; Ray's own image.")
-    ] = None,
+    kube: KubeOption = False,
+    context: ContextOption = None,
+    namespace: NamespaceOption = None,
+    ray_image: ImageOption = None,
     database_url: Annotated[
         str | None, typer.Option(envvar="RAYSVC_DATABASE_URL", help="PostgreSQL, instead of an SQLite file.")
     ] = None,

@@ -53,7 +53,7 @@ class Clusters:
     def deletion(self, name: str, *, force: bool = False) -> Call:
         """Return the call that `delete` sends."""
         params = {"project": self._project, **({"force": "true"} if force else {})}
-        return Call("DELETE", f"/v1/clusters/{path_part(name)}", params)
+        return Call("DELETE", f"/v1/clusters/{path_part(name)}", params, safe=True)
 
     def connection(self, name: str) -> Connection:
         """Return how Ray's own tools reach it; raises NotFound."""

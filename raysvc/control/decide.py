@@ -94,7 +94,8 @@ def _starting(job: Job, seen: Observation, now: datetime) -> Decision:
     if seen.seen is Seen.RUNNING:
         running, began = reason(ReasonCode.RUNNING), _began(job, seen, now)
         return Decision(phase=JobPhase.RUNNING, reason=running, fields=began, look_at=now + SHORTEST_LOOK)
-    if seen.seen is not Seen.ABSENT and now - job.attempts[-1].created_at > START_TIMEOUT:
+    # What was never sent is sent, however late; but not to a shared cluster: another may have its name by then.
+    if now - (last := job.attempts[-1]).created_at > START_TIMEOUT and (last.on or seen.seen is not Seen.ABSENT):
         late = reason(ReasonCode.START_TIMED_OUT, f"not running {START_TIMEOUT.seconds} s after it was handed to Ray")
         return Decision(phase=JobPhase.STOPPING, reason=late, fields={"due_at": now}, look_at=now)
     if seen.seen in {Seen.ABSENT, Seen.WAITING}:

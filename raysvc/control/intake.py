@@ -179,8 +179,6 @@ class Intake:
     async def _judge(self, draft: Draft) -> Draft:
         """See that its secrets are there, that policies let it pass, and that it can be sent as they left it."""
         await self._check_secrets(draft.submission)
-        if (cluster := draft.job.spec.cluster) is not None:
-            await check_named(self._store, self._backend, draft.project.name, cluster)
         for policy in self._policies:
             job = draft.job
             admission = Admission(
@@ -188,6 +186,8 @@ class Intake:
             )
             for verdict in await policy.review(admission):
                 take(policy.name, verdict, draft)
+        if (cluster := draft.job.spec.cluster) is not None:
+            await check_named(self._store, self._backend, draft.project.name, cluster)
         if draft.job.spec.shape.workers:
             draft.warnings += await self._surveyor.heed(draft.job.spec)
         draft.packages = packages_of(draft.job.spec)

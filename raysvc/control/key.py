@@ -21,6 +21,8 @@ PREFIX = "rsk-"
 _FRESH = timedelta(seconds=2)
 # A service whose replicas have not asked for longer has none.
 _SERVING = timedelta(seconds=30)
+# Grants that are kept for a project: as services scale, their numbers make ever new ones.
+_MOST_MADE = 64
 # How often a table is read again because something was kept meanwhile.
 _READS = 3
 
@@ -147,6 +149,8 @@ class KeyDesk:
         counts = frozenset((name, count) for name, (count, at) in serving.items() if now - at <= _SERVING)
         table = await self._table(project, now)
         if (service, counts) not in table.made:
+            if len(table.made) >= _MOST_MADE:
+                table.made.clear()
             table.made[service, counts] = _made(table.keys, service, dict(counts))
         grants = table.made[service, counts]
         if not grants.budgeted:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +46,10 @@ DEFAULT_PROJECT = "default"
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything concrete that bootstrap chose. No `edge`: nothing is served to OpenAI clients here."""
+    """Everything concrete that bootstrap chose. No `edge`: nothing is served to OpenAI clients here.
+
+    `replica_hosts`: whether replicas of services can be there.
+    """
 
     store: Store
     blobs: Blobs
@@ -61,6 +64,7 @@ class Parts:
     max_package_bytes: int = 2 << 30
     retention: Retention = field(default_factory=Retention)
     edge: Edge | None = None
+    replica_hosts: Callable[[str], bool] = lambda _: True
 
 
 class Platform:
@@ -100,7 +104,11 @@ class Platform:
         self._reconciler = Reconciler(world, self._leadership)
         self.housekeeper = Housekeeper(store, backend, parts.blobs, self._archive, clock, parts.retention)
         self.replicas = ReplicaDesk(
-            (store.services, store.sightings), (self.keys, self.usage), parts.vault.replica_token, clock, signals
+            (store.services, store.sightings),
+            (self.keys, self.usage),
+            (parts.vault.replica_token, parts.replica_hosts),
+            clock,
+            signals,
         )
         intake = ServiceIntake(backend, store.services, ProjectCache(store.projects, clock), parts.policies)
         self.services = ServiceDesk(store.services, intake, self.replicas, clock, parts.ids, signals)

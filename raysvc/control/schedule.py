@@ -208,7 +208,8 @@ def _blocked(row: WaitingRow, snapshot: Snapshot, room: _Room, now: datetime) ->
         return reason(ReasonCode.CLUSTER_NOT_READY, f"{cluster.name} is {cluster.phase}. {said}".strip())
     # Where pools are declared, room is what they have, and they are asked last.
     beyond = {} if snapshot.terrain else row.demand.shortfall(room.total)
-    if beyond and cluster.autoscaling is None:
+    # Of a shared cluster it is known how far it may grow; of the platform's own only what it has grown to.
+    if beyond and (cluster.autoscaling is None or cluster.owner == "raysvc"):
         return reason(ReasonCode.EXCEEDS_CAPACITY, f"{cluster.name} is short of {_amounts(beyond)} even when idle")
     if room.slots <= 0:
         return reason(ReasonCode.CLUSTER_BUSY, f"{cluster.name} runs at most {cluster.max_running_jobs} jobs at once")

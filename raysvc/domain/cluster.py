@@ -13,6 +13,7 @@ from raysvc.domain.model import Instant, Model, Name, Uid
 from raysvc.domain.reason import Reason, ReasonCode, reason
 from raysvc.domain.record import Record
 from raysvc.domain.resources import Resources, Scale, Shape, WorkerGroup
+from raysvc.errors import Invalid
 
 
 class ClusterPhase(StrEnum):
@@ -108,7 +109,7 @@ class ClusterSpec(Model):
         """Return what its workers have together when there are as many as there may be; alone, its head's one CPU."""
         total = Resources() if self.shape.workers else Resources(cpus=1)
         for group in self.shape.workers:
-            total = total.plus(group.resources, group.scale.max if group.elastic else group.scale.want)
+            total = total.plus(group.offered, group.scale.max if group.elastic else group.scale.want)
         return total
 
 
@@ -156,6 +157,7 @@ class SharedCluster(Record[ClusterSpec, ClusterPhase]):
     generation: int = 1
     applied: int = 0
     adopted: str | None = None
+    fixed: bool = Field(default=False, description="it was made without Ray's autoscaler, since no group had a range")
     idle_since: Instant | None = Field(default=None, description="when its last job ended; None while one lives")
     stop_requested: bool = Field(default=False, description="it is to be deleted")
     unknown_since: Instant | None = None
@@ -205,6 +207,7 @@ def create(new: NewCluster, *, uid: str, project: str, owner: str, now: datetime
         created_at=now,
         updated_at=now,
         adopted=adopted,
+        fixed=adopted is None and not new.spec.elastic,
         idle_since=now,
     )
     message = f"adopted from {adopted}" if adopted else f"created as {new.name}"
@@ -212,7 +215,16 @@ def create(new: NewCluster, *, uid: str, project: str, owner: str, now: datetime
 
 
 def scale(cluster: SharedCluster, new: NewScale, now: datetime, *, actor: str) -> Change:
-    """Return the cluster with other bounds of a group. Raises ValueError for a group it has not, or a wrong order."""
+    """Return the cluster with other bounds of a group. Raises ValueError for a group it has not, or a wrong order.
+
+    Raises Invalid for a range where nothing would move between its ends.
+    """
+    if cluster.fixed and new.min < new.max:
+        raise Invalid(
+            f"Cluster {cluster.id} was made with a fixed size, so it has no autoscaler that would move between "
+            f"{new.min} and {new.max} workers. Give one number, or make another cluster with a range.",
+            field="max",
+        )
     groups = cluster.spec.shape.workers
     named = new.group or (groups[0].name if len(groups) == 1 else "")
     if all(group.name != named for group in groups):

@@ -66,6 +66,8 @@ class Scale(Model):
 # Of a worker's pod that asks for little: Ray takes half a GiB, each process that imports it and a model one or two.
 LEAST_CPUS = 1.0
 MEMORY_PER_CPU = 2 << 30
+# Of a pod's memory; the rest is Ray's own and its object store's.
+MEMORY_OFFERED = 0.7
 
 Topology = Literal["any", "rack", "nvlink-domain"]
 Spot = Literal["allow", "avoid", "prefer"]
@@ -104,6 +106,12 @@ class WorkerGroup(Model):
         cpus = max(LEAST_CPUS, self.resources.cpus)
         memory = self.resources.memory or int(MEMORY_PER_CPU * cpus)
         return self.resources.model_copy(update={"cpus": cpus, "memory": memory})
+
+    @property
+    def offered(self) -> Resources:
+        """What Ray says that each worker has; of memory that was not asked for, it keeps some for its object store."""
+        pod = self.pod
+        return pod.model_copy(update={"memory": self.resources.memory or int(pod.memory * MEMORY_OFFERED)})
 
     @property
     def elastic(self) -> bool:

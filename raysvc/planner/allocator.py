@@ -30,8 +30,7 @@ def stage_slack(model: Architecture, quantization: Quantization, split: Split) -
     """Return what the large matrices of one rank of each pipeline stage waste."""
     per_layer = {layer: _layer_slack(model, quantization, layer, split) for layer in model.distinct}
     totals = [
-        sum(per_layer[model.layers[index]] for index in layers)
-        for layers in stage_layers(len(model.layers), split.pp)
+        sum(per_layer[model.layers[index]] for index in layers) for layers in stage_layers(len(model.layers), split.pp)
     ]
     rows = -(-model.vocab // VOCAB_PADDING) * VOCAB_PADDING // split.tp
     table = slack(rows * model.hidden * model.element_bytes)

@@ -12,7 +12,8 @@ EMBED, HEAD, BESIDE = -1, -2, -3
 class Latent:
     """Multi-head latent attention (DeepSeek): keys and values compressed to `rank`, one rotary key of `rope`.
 
-    `query_rank` 0: queries are not compressed. `indexer` is the key size of DeepSeek-V3.2's sparse indexer, 0 without.
+    `query_rank` 0: queries are not compressed. `indexer` is the key size of DeepSeek-V3.2's sparse indexer, 0 without;
+    it has `indexer_heads` queries of that size.
     """
 
     rank: int
@@ -21,6 +22,7 @@ class Latent:
     value: int
     query_rank: int
     indexer: int = 0
+    indexer_heads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ class Architecture:
     """A whole model.
 
     `rope_bytes` are vLLM's cos/sin tables, `positions` rows of learned position embeddings, `vision_parameters` those
-    of encoders beside the language model. `repeated`: places that vLLM's class keeps on every pipeline stage.
+    of encoders beside the language model, `drafts` layers for speculation that a checkpoint may hold. `repeated`:
+    places that vLLM's class keeps on every pipeline stage.
     """
 
     name: str
@@ -136,6 +139,7 @@ class Architecture:
     multimodal: bool = False
     vision_parameters: int = 0
     vision_heads: int = 0
+    drafts: int = 0
     notes: tuple[str, ...] = field(default=())
 
     @cached_property

@@ -9,12 +9,12 @@ from raysvc.planner.family import (
     KNOWN,
     LATENT,
     LEARNED_POSITIONS,
-    NO_ROPE,
     PLAIN_MLP,
     STATE_ONLY,
     repeated_places,
 )
 from raysvc.planner.pattern import Kind, layer_kinds
+from raysvc.planner.positions import context, rope_bytes
 
 _HALF = 2
 # The deepest published have some 130. Each is looked at, so that a number alone must not cost minutes.
@@ -44,17 +44,24 @@ def describe(config: Config) -> Architecture:
         hidden=hidden,
         vocab=config.positive("vocab_size"),
         tied=config.flag("tie_word_embeddings", default=True),
-        max_model_len=_context(config),
+        max_model_len=context(config),
         element_bytes=_HALF,
         layers=_share_caches(config, layers),
-        rope_bytes=_rope_bytes(config, layers),
-        positions=_context(config) if model_type in LEARNED_POSITIONS else 0,
+        rope_bytes=rope_bytes(config, layers),
+        positions=context(config) if model_type in LEARNED_POSITIONS else 0,
         repeated=repeated_places(model_type),
         multimodal=vision > 0 or config.get("audio_config") is not None,
         vision_parameters=vision,
         vision_heads=_vision_heads(config),
+        drafts=_drafts(config),
         notes=notes,
     )
+
+
+def _drafts(config: Config) -> int:
+    """Return the layers that predict further tokens: in the checkpoint, but not loaded without speculation."""
+    default = 1 if config.model_type == "qwen3_next" else 0  # whose config does not say it
+    return config.number("num_nextn_predict_layers", "mtp_num_hidden_layers", default=default)
 
 
 def _layers(config: Config, kinds: tuple[Kind, ...], hidden: int) -> tuple[Layer, ...]:
@@ -125,6 +132,7 @@ def _latent(config: Config) -> Latent | None:
         value=config.positive("v_head_dim"),
         query_rank=config.number("q_lora_rank", default=0),
         indexer=config.number("index_head_dim", default=0),
+        indexer_heads=config.number("index_n_heads", default=0),
     )
 
 
@@ -224,53 +232,6 @@ def _uncached(it: Attention | None) -> Attention | None:
     if it is None:
         return None
     return Attention(it.heads, it.kv_heads, it.key_size, it.value_size, it.window, it.chunk, cached=False, bias=it.bias)
-
-
-def _context(config: Config) -> int:
-    """Return the longest context: vLLM's derive_max_model_len, with YaRN's factor where the config states one."""
-    names = (
-        "max_position_embeddings",
-        "n_positions",
-        "max_seq_len",
-        "seq_length",
-        "model_max_length",
-        "max_sequence_length",
-    )
-    lengths = [length for name in names if (length := config.number(name, default=0))]
-    length = min(lengths, default=2048)
-    scaling = config.table("rope_scaling", "rope_parameters")
-    factor = scaling.get("factor")
-    kind = scaling.get("rope_type") or scaling.get("type") or ""
-    if isinstance(factor, int | float) and kind not in {"llama3", "su", "longrope", "mrope", "default", "proportional"}:
-        base = scaling.get("original_max_position_embeddings") if kind in {"yarn", "deepseek_yarn"} else None
-        length = max(length, int((base or length) * factor)) if base else int(length * factor)
-    return length
-
-
-def _rope_bytes(config: Config, layers: tuple[Layer, ...]) -> int:
-    """Return vLLM's cos/sin tables: max_position × rotary size × 2 bytes, one for each distinct kind of attention.
-
-    They are what lies between 14.96 GiB of Llama-3-8B (8,192 positions) and 14.99 of Llama-3.1-8B (131,072).
-    """
-    if config.model_type in NO_ROPE:
-        return 0
-    if config.text_of("position_embedding_type") == "nope":
-        return 0
-    part = config.get("partial_rotary_factor", "rotary_pct")
-    part = config.table("rope_parameters").get("partial_rotary_factor") if part is None else part
-    factor = float(part) if isinstance(part, int | float) and 0 < part <= 1 else 1.0
-    kinds = {
-        (
-            it.latent.rope if it.latent else config.number("rotary_dim", default=0) or int(it.key_size * factor),
-            it.window,
-        )
-        for layer in layers
-        if (it := layer.attention) is not None
-    }
-    if config.get("rope_local_base_freq") is None:  # one base for all: one table whatever the window
-        kinds = {(size, None) for size, _ in kinds}
-    element = 4 if config.model_type == "gpt_oss" else _HALF  # its class asks for 32-bit tables
-    return sum(size for size, _ in kinds) * _context(config) * element
 
 
 def _vision(config: Config) -> int:

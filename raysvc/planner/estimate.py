@@ -40,20 +40,35 @@ def estimate(model: Architecture, quantization: Quantization) -> Weights:
     """Return the weights an architecture must have. Norms are counted, biases only where they weigh something."""
     counter = _Counter(model, quantization)
     parts = list(_parts(model, counter))
-    size = sum(part.nbytes for part in parts)
+    derived = sum(_unpacked(counter, place, layer) for place, layer in enumerate(model.layers))
+    size = sum(part.nbytes for part in parts) - derived
     return Weights(merge(parts), counter.parameters, exact=False, checkpoint_bytes=size)
 
 
 def fit(model: Architecture, guess: Weights, checkpoint_bytes: int) -> Weights:
     """Return the estimate scaled to the size of the checkpoint's files.
 
-    A checkpoint of tied embeddings may hold them twice (Qwen3-0.6B); they are loaded once. Whichever reading lies
-    nearer to the estimate is taken.
+    A checkpoint of tied embeddings may hold them twice (Qwen3-0.6B); they are loaded once. Draft layers are not loaded
+    at all, and may come with embeddings and a head of their own (DeepSeek-V3: 13.5 of 684.5 billion parameters).
+    Whichever reading lies nearest to the files' size is taken.
     """
-    size = guess.checkpoint_bytes
-    twice = size + (sum(part.nbytes for part in guess.parts if part.place == EMBED) if model.tied else 0)
-    base = twice if abs(checkpoint_bytes - twice) < abs(checkpoint_bytes - size) else size
+    base = min(_readings(model, guess), key=lambda size: abs(checkpoint_bytes - size))
     return scaled(guess, checkpoint_bytes / base, checkpoint_bytes)
+
+
+def _readings(model: Architecture, guess: Weights) -> Iterator[int]:
+    """Yield what the files may hold: the model alone, with tables twice, with drafts, with the drafts' tables."""
+    size = guess.checkpoint_bytes
+    tables = sum(part.nbytes for part in guess.parts if part.place == EMBED)
+    yield size
+    if model.tied:
+        yield size + tables
+    if model.drafts:
+        layer = sum(part.nbytes for part in guess.parts if part.place == len(model.layers) - 1)
+        joined = 2 * model.hidden * model.hidden * model.element_bytes  # of the token's embedding and the last state
+        drafts = model.drafts * (layer + joined)
+        yield size + drafts
+        yield size + drafts + 2 * model.drafts * tables
 
 
 def _parts(model: Architecture, counter: _Counter) -> Iterator[Part]:
@@ -119,12 +134,27 @@ def _latent(counter: _Counter, place: int, it: Attention, latent: Latent) -> Ite
     yield counter.matrix(place, Shard.COPY, "self_attn.kv_a_proj_with_mqa", (1, latent.rank + latent.rope, hidden))
     expand = it.heads * (latent.nope + latent.value)
     yield counter.matrix(place, Shard.SPLIT, "self_attn.kv_b_proj", (1, expand, latent.rank))
-    if counter.scheme(place, "self_attn.kv_b_proj").bits < 16:  # noqa: PLR2004 quantized
-        # MLAAttention keeps 16-bit copies of W_UK and W_UV: there is no quantized batched product for them.
-        yield Part(place, Shard.SPLIT, expand * latent.rank * counter.model.element_bytes)
+    unpacked = _unpacked(counter, place, Layer(it))
+    if unpacked:
+        yield Part(place, Shard.SPLIT, unpacked)
     yield counter.matrix(place, Shard.SPLIT, "self_attn.o_proj", (1, hidden, it.heads * latent.value))
     if latent.indexer:
-        yield counter.matrix(place, Shard.COPY, "self_attn.indexer.wk", (1, latent.indexer, hidden))
+        asked = latent.indexer * latent.indexer_heads
+        yield counter.matrix(place, Shard.COPY, "self_attn.indexer.wq_b", (1, asked, latent.query_rank))
+        # Keys and the heads' weights are one 16-bit product, whatever the checkpoint has.
+        yield counter.plain(place, Shard.COPY, (latent.indexer + latent.indexer_heads) * hidden)
+
+
+def _unpacked(counter: _Counter, place: int, layer: Layer) -> int:
+    """Return the bytes of the 16-bit copies of W_UK and W_UV: there is no quantized batched product for them.
+
+    MLAAttention.process_weights_after_loading; they are in no checkpoint.
+    """
+    it = layer.attention
+    if it is None or it.latent is None or counter.scheme(place, "self_attn.kv_b_proj").bits >= 16:  # noqa: PLR2004
+        return 0
+    latent = it.latent
+    return it.heads * (latent.nope + latent.value) * latent.rank * counter.model.element_bytes
 
 
 def _state(counter: _Counter, place: int, it: State) -> Iterator[Part]:
@@ -141,7 +171,11 @@ def _state(counter: _Counter, place: int, it: State) -> Iterator[Part]:
         groups = counter.matrix(place, Shard.HEADS, "mamba.in_proj", (2, it.groups * it.state, hidden))
         yield Part(place, Shard.HEADS, groups.nbytes, it.groups)
         yield counter.plain(place, Shard.SPLIT, it.inner * (it.kernel + 1))
-    else:  # gdn, kda: queries, keys, values, gate and two scalars a head
+    elif it.kind == "kda":  # queries, keys, values and a scalar a head; decay and gate through a head's width
+        yield counter.matrix(place, Shard.SPLIT, "linear_attn.in_proj", (1, 3 * it.inner + it.heads, hidden))
+        yield counter.plain(place, Shard.COPY, 2 * it.head_size * hidden)
+        yield counter.plain(place, Shard.SPLIT, 2 * it.inner * it.head_size + 3 * it.inner * it.kernel)
+    else:  # gdn: queries, keys, values, gate and two scalars a head
         keys = it.groups * it.state
         yield counter.matrix(
             place, Shard.SPLIT, "linear_attn.in_proj", (1, 2 * keys + 2 * it.inner + 2 * it.heads, hidden)

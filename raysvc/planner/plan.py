@@ -1,5 +1,7 @@
 """The planner's one entry: read a model, try every way to run it, rank what fits."""
 
+from dataclasses import replace
+
 from raysvc.domain.plan import Candidate, ModelSummary, Plan, PlanRequest
 from raysvc.errors import NotFound
 from raysvc.planner.architecture import Architecture
@@ -13,12 +15,14 @@ from raysvc.planner.estimate import estimate, fit
 from raysvc.planner.evaluate import Evaluator, Outcome, Subject
 from raysvc.planner.overhead import GIB
 from raysvc.planner.quantization import FP8_ONLINE, Quantization, read_quantization
-from raysvc.planner.safetensors import read_tensors
+from raysvc.planner.safetensors import INDEX, indexed_bytes, read_tensors
 from raysvc.planner.settle import checked_request, nearest_change, settle
 from raysvc.planner.source import Reader, Source, resolve
 from raysvc.planner.target import Target, splits, targets
 from raysvc.planner.weights import Split, Weights
 
+# An index by itself may state this much more or less than its architecture comes to; drafts and scales lie within.
+_ALIKE = 1.3
 _SENSELESS = (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
@@ -58,6 +62,9 @@ def read_subject(request: PlanRequest, catalogue: Catalogue, reader: Reader | No
     except _SENSELESS as error:  # what a config can hold in place of numbers and names has no end
         what = f"{type(error).__name__}: {error}"
         raise config.invalid(f"does not describe a model ({what})", "model") from error
+    if not weights.exact and request.weights_bytes is None and source is not None and source.size(INDEX) is not None:
+        note = f"the files that {INDEX} names are not here: the size that it states was used"
+        model = replace(model, notes=(*model.notes, note))
     return Subject(
         name=request.model,
         model=model,
@@ -93,14 +100,26 @@ def _weights(
     """Return the weights: from headers where there are files, else fitted to a known size, else estimated."""
     model, quantization = read
     online = _online(request, quantization)
-    tensors = read_tensors(source) if source is not None and request.weights_bytes is None else None
+    guess = estimate(model, quantization)
+    stated = _stated(request, source, guess)
+    tensors = read_tensors(source) if source is not None and stated is None else None
     if tensors:
         return load(model, quantization, tensors, online=online)
-    guess = estimate(model, quantization)
-    size = request.weights_bytes or (listed.weights_bytes if listed is not None else None)
+    size = stated or (listed.weights_bytes if listed is not None else None)
     if online:  # the size that is known is the 16-bit checkpoint's, not what is loaded
         return estimate(model, Quantization(FP8_ONLINE))
     return fit(model, guess, size) if size is not None else guess
+
+
+def _stated(request: PlanRequest, source: Source | None, guess: Weights) -> int | None:
+    """Return the weights' size as the request states it, or an index whose files are not here.
+
+    An index that is far from what the architecture must have is of another model: its files are asked for.
+    """
+    if request.weights_bytes is not None or source is None:
+        return request.weights_bytes
+    size = indexed_bytes(source)
+    return size if size is not None and 1 / _ALIKE < size / guess.checkpoint_bytes < _ALIKE else None
 
 
 def _candidates(evaluator: Evaluator, catalogue: Catalogue, target: Target) -> list[Candidate]:

@@ -91,7 +91,7 @@ def read_quantization(config: Config) -> Quantization:  # noqa: PLR0911 one retu
     if method.startswith("modelopt") or "quantization" in table or method in {"nvfp4", "nvfp4-awq"}:
         return _modelopt(config, table, skipped)
     if method in {"fp8", "fbgemm-fp8", "deepseek-v4-fp8"}:
-        return Quantization(_fp8(table), skipped)
+        return Quantization(_fp8(table), skipped, targets=_expert_targets(config))
     if method in {"mxfp4", "gpt-oss-mxfp4"}:
         return Quantization(_MXFP4, skipped, experts_only=True)
     if method in {"awq", "awq-marlin", "gptq", "gptq-marlin", "auto-round", "auto-gptq"}:
@@ -103,6 +103,13 @@ def read_quantization(config: Config) -> Quantization:  # noqa: PLR0911 one retu
     if isinstance(bits, int) and 1 <= bits <= 16:  # noqa: PLR2004 what a weight can have
         return Quantization(Scheme(method or f"int{bits}", bits, 128, scale_bytes=2, capability=8.0), skipped)
     raise config.invalid(f"is quantized by {method!r}, which this planner cannot size; give --weights-bytes", "model")
+
+
+def _expert_targets(config: Config) -> tuple[tuple[str, Scheme], ...]:
+    """Return DeepSeek-V4's scheme of experts: 4-bit unless it says otherwise (DeepseekV4FP8Config.expert_dtype)."""
+    if config.model_type != "deepseek_v4" or (config.text_of("expert_dtype") or "fp4") != "fp4":
+        return ()
+    return ((r"re:.*\.experts\.", _MXFP4),)
 
 
 def _fp8(table: Mapping[str, Any]) -> Scheme:

@@ -56,7 +56,7 @@ def read_tensors(source: Source) -> tuple[Tensor, ...] | None:
         return tuple(_header(source, SINGLE).values()) if source.size(SINGLE) is not None else None
     if size > _MAX_INDEX:
         raise Invalid(f"{source.label}: {INDEX} has {size} bytes; that is no index of a model.", field="model")
-    weight_map = _weight_map(source, size)
+    weight_map = _weight_map(source, _index(source, size))
     files = sorted(set(weight_map.values()))
     if isinstance(source, Prefetching):
         source.prefetch([checked(name) for name in files])
@@ -77,11 +77,35 @@ def read_tensors(source: Source) -> tuple[Tensor, ...] | None:
     return tuple(headers[name][tensor] for tensor, name in weight_map.items())
 
 
-def _weight_map(source: Source, size: int) -> dict[str, str]:
+def indexed_bytes(source: Source) -> int | None:
+    """Return the size that an index states for weights of which no file is here; None where some are, or no index is.
+
+    Raises Invalid for an index that does not parse.
+    """
+    size = source.size(INDEX)
+    if size is None or size > _MAX_INDEX:
+        return None
+    document = _index(source, size)
+    if any(source.size(checked(name)) is not None for name in set(_weight_map(source, document).values())):
+        return None
+    metadata = document.get("metadata")
+    total = metadata.get("total_size") if isinstance(metadata, dict) else None
+    total = int(total) if isinstance(total, float) and total.is_integer() else total
+    return total if isinstance(total, int) and not isinstance(total, bool) and total > 0 else None
+
+
+def _index(source: Source, size: int) -> dict[str, Any]:
     try:
-        weight_map = json.loads(source.read(INDEX, offset=0, length=size))["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
+        document = json.loads(source.read(INDEX, offset=0, length=size))
+    except (ValueError, RecursionError) as error:
         raise Invalid(f"{source.label}: {INDEX} is no safetensors index: {error!r}.", field="model") from error
+    if not isinstance(document, dict) or "weight_map" not in document:
+        raise Invalid(f"{source.label}: {INDEX} is no safetensors index: it has no weight_map.", field="model")
+    return document
+
+
+def _weight_map(source: Source, document: dict[str, Any]) -> dict[str, str]:
+    weight_map = document["weight_map"]
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise Invalid(f"{source.label}: weight_map of {INDEX} must map tensors to files.", field="model")
     return weight_map

@@ -29,8 +29,11 @@ class SharedClusters(Protocol):
         sent. STOPPED: it is suspended, and holds no pods.
         """
 
-    async def delete(self, name: str) -> None:
-        """Remove it, and all that was made with it. Absent counts as success, and so does one that is not ours."""
+    async def delete(self, name: str, uid: str) -> None:
+        """Remove the one of that name that carries that record's mark, and all that was made with it.
+
+        Absent counts as success, and so does one that is another record's or not ours.
+        """
 
     def owned(self) -> AsyncIterator[str]:
         """Yield the uid of all that carries our mark, for the orphan sweep."""

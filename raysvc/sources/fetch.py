@@ -167,7 +167,8 @@ class Fetcher:
         with self._lock:
             key = f"{url.scheme}://{place}"
             if key not in self._clients:
-                self._clients[key] = (self._connect(), self._addresses(url, place))
+                addresses = self._addresses(url, place)
+                self._clients[key] = (self._connect(), addresses)
             return self._clients[key]
 
     def _connect(self) -> httpx.Client:

@@ -44,9 +44,10 @@ class FakeSharedClusters:
             return Observation(seen=Seen.STOPPED)
         return Observation(seen=Seen.PENDING if self.making else Seen.RUNNING)
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, name: str, uid: str) -> None:
         self._listen()
-        self.there.pop(name, None)
+        if name in self.there and self.there[name].uid == uid:
+            del self.there[name]
 
     async def owned(self) -> AsyncIterator[str]:
         self._listen()

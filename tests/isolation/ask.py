@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raysvc.api.ray.caller import PROJECT_HEADER
-from raysvc.api.v1.example import REPORT
+from raysvc.api.v1.service_example import REPORT
 from tests.isolation.place import CONTENT, Names, pool_of
 from tests.isolation.table import STATE_PATHS, UI_PATHS, About, Need, Row
 

@@ -116,13 +116,13 @@ async def test_bounds_are_moved_and_what_others_made_is_left_alone_until_it_is_a
     kubectl.run("create", "-f", "-", given=json.dumps({**theirs, "spec": {"suspend": True, "headGroupSpec": head}}))
     [found] = await shared.foreign()
     assert (found.cluster.name, found.cluster.owner) == ("by-hand", "foreign")
-    await shared.delete("by-hand")  # it is not ours
+    await shared.delete("by-hand", asleep.uid)  # it is not ours
     adopted = _record("by-hand", found.spec, lab, adopted="by-hand")
     await shared.apply(adopted)
     await _seen(lab, shared, adopted, Seen.STOPPED)
     assert await shared.foreign() == []
     for record in (asleep, adopted):
-        await shared.delete(record.object_name)
+        await shared.delete(record.object_name, record.uid)
         await _seen(lab, shared, record, Seen.ABSENT)
     assert [uid async for uid in shared.owned()] == []
 

@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 TOUR = README[README.index("## Tour") :]
-# A first Ray on a busy machine of two cores, and every command of the tour after it.
-START_S, TOUR_S = 180.0, 600.0
+# A first Ray on a busy machine of two cores, and every command of the tour after it, with a vLLM.
+START_S, TOUR_S = 180.0, 900.0
 
 
 def blocks(language: str) -> list[str]:
@@ -23,11 +23,12 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+def environment(tmp_path: Path, model: Path) -> Iterator[dict[str, str]]:
     data_dir = tmp_path / "data"
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for name in [n for n in environment if n.startswith(("RAY_", "RAYSVC_"))]:
+    for name in [n for n in environment if n.startswith(("RAY_", "RAYSVC_", "OPENAI_"))]:
         del environment[name]
+    environment["MODEL"] = str(model)
     with (tmp_path / "up.log").open("wb") as log:
         command = ["raysvc", "up", "--port", "0", "--data-dir", str(data_dir)]
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -65,6 +66,8 @@ def test_the_tour_runs_as_it_is_written(environment: dict[str, str], tmp_path: P
     assert tour.returncode == 0, tour.stdout + tour.stderr
     assert "hello from raysubmit_" in tour.stdout
     assert "SUCCEEDED" in tour.stdout
+    assert "CompletionUsage(completion_tokens=4" in tour.stdout
+    assert "tiny is gone." in tour.stdout
 
 
 def test_ci_runs_the_readmes_test_command_and_nothing_else() -> None:

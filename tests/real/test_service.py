@@ -1,8 +1,5 @@
 """A model on real vLLM, asked by the real openai package, while a server and a replica are killed."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,23 +13,11 @@ from raysvc.domain.replica import Sighting
 from raysvc.domain.service import EngineSpec, ServicePhase, ServiceSpec
 
 from .platform_process import PlatformProcess, eventually
-from .tiny_model import make_model
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 # Two imports of vLLM and a model, on two cores that others use too.
 START_S = 400.0
-
-
-@pytest.fixture
-def model() -> Iterator[Path]:
-    """Make a model where the user that Ray runs as can read it: pytest's own folders are closed to others."""
-    folder = Path(tempfile.mkdtemp(prefix="raysvc-model-"))
-    folder.chmod(0o755)
-    try:
-        yield make_model(folder / "tiny")
-    finally:
-        shutil.rmtree(folder)
 
 
 def spec(model: Path) -> ServiceSpec:

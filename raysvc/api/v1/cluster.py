@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from raysvc.api.body import read
 from raysvc.api.context import settings
-from raysvc.api.v1 import example, view
+from raysvc.api.v1 import place_example, view
 from raysvc.api.v1.caller import Calling, DryRun, known_query
 from raysvc.api.v1.document import needs, ok, problems, takes
 from raysvc.domain.cluster import Cluster, Connection, NewCluster, NewScale
@@ -43,11 +43,11 @@ async def list_clusters(call: Calling) -> Response:
     summary="Create a cluster",
     status_code=201,
     responses={
-        **ok(CreatedCluster, "It is accepted and on disk.", 201, example.SHARED_CLUSTER),
+        **ok(CreatedCluster, "It is accepted and on disk.", 201, place_example.SHARED_CLUSTER),
         **ok(CreatedCluster, "A dry run: the cluster that would be, and what would be sent."),
         **problems(409, write=True),
     },
-    openapi_extra=takes(NewCluster, example=example.NEW_CLUSTER, role="admin"),
+    openapi_extra=takes(NewCluster, example=place_example.NEW_CLUSTER, role="admin"),
 )
 async def create_cluster(request: Request, call: Calling, *, dry_run: DryRun = False) -> Response:
     """Make a cluster that jobs of the project may name; it comes up at once. Only on Kubernetes."""

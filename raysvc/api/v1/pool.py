@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from raysvc.api.body import read
-from raysvc.api.v1 import example, view
+from raysvc.api.v1 import place_example, view
 from raysvc.api.v1.caller import Calling, DryRun, Visiting, known_query
 from raysvc.api.v1.document import needs, ok, problems, takes
 from raysvc.domain.inventory import Fit, FitAsk, NewPools, NewQuarantine, NodeState, PoolState
@@ -23,7 +23,7 @@ Node = Annotated[NodeName, Path(description="the node's name in Kubernetes", exa
 @router.get(
     "/pools",
     summary="List node pools",
-    responses={**ok(view.Items[PoolState], "By name.", example={"items": [example.POOL_STATE]}), **problems()},
+    responses={**ok(view.Items[PoolState], "By name.", example={"items": [place_example.POOL_STATE]}), **problems()},
     openapi_extra=needs("viewer"),
 )
 async def list_pools(visit: Visiting) -> Response:
@@ -35,7 +35,7 @@ async def list_pools(visit: Visiting) -> Response:
     "/pools",
     summary="Declare node pools",
     responses={**ok(view.Items[Pool], "The pools as they are now, or in a dry run would be."), **problems(write=True)},
-    openapi_extra=takes(NewPools, example=example.POOLS, role="platform admin"),
+    openapi_extra=takes(NewPools, example=place_example.POOLS, role="platform admin"),
 )
 async def apply_pools(request: Request, visit: Visiting, *, dry_run: DryRun = False) -> Response:
     """Make or replace pools by their names, all of them or none. Others stay. May be repeated."""
@@ -58,7 +58,7 @@ async def discover_pools(visit: Visiting) -> Response:
     "/pools:fit",
     summary="Find a job a place",
     responses={**ok(Fit, "Where it would go now, or why each pool cannot take it."), **problems(409, 413, 415)},
-    openapi_extra=takes(FitAsk, example=example.FIT, role="viewer"),
+    openapi_extra=takes(FitAsk, example=place_example.FIT, role="viewer"),
 )
 async def fit_job(request: Request, call: Calling) -> Response:
     """Return where a job of the project would go now, or why not and the nearest that would fit. Nothing is kept."""
@@ -69,7 +69,7 @@ async def fit_job(request: Request, call: Calling) -> Response:
 @router.get(
     "/pools/{name}",
     summary="Get a node pool",
-    responses={**ok(PoolState, "The pool.", example=example.POOL_STATE), **problems()},
+    responses={**ok(PoolState, "The pool.", example=place_example.POOL_STATE), **problems()},
     openapi_extra=needs("viewer"),
 )
 async def get_pool(visit: Visiting, name: PoolName) -> Response:
@@ -97,7 +97,7 @@ async def delete_pool(visit: Visiting, name: PoolName, *, dry_run: DryRun = Fals
 @router.get(
     "/nodes",
     summary="List nodes",
-    responses={**ok(view.Items[NodeState], "By name.", example={"items": [example.NODE]}), **problems(409)},
+    responses={**ok(view.Items[NodeState], "By name.", example={"items": [place_example.NODE]}), **problems(409)},
     openapi_extra=needs("platform admin"),
 )
 async def list_nodes(visit: Visiting) -> Response:
@@ -108,7 +108,10 @@ async def list_nodes(visit: Visiting) -> Response:
 @router.put(
     "/nodes/{node}/quarantine",
     summary="Put a node in quarantine",
-    responses={**ok(Quarantine, "It gets no more work.", example=example.QUARANTINE), **problems(409, write=True)},
+    responses={
+        **ok(Quarantine, "It gets no more work.", example=place_example.QUARANTINE),
+        **problems(409, write=True),
+    },
     openapi_extra=takes(NewQuarantine, example={"reason": "XID 79 twice today"}, role="platform admin"),
 )
 async def put_quarantine(request: Request, visit: Visiting, node: Node, *, dry_run: DryRun = False) -> Response:

@@ -1,5 +1,7 @@
 """Services: deploy, look, change, roll back, delete, ask why; and what replicas and OpenAI clients ask for."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -9,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from raysvc.api.auth import bearer, principal
 from raysvc.api.body import read
 from raysvc.api.context import platform
-from raysvc.api.v1 import example, view
+from raysvc.api.v1 import service_example, view
 from raysvc.api.v1.caller import Caller, Calling, DryRun, known_query
 from raysvc.api.v1.document import needs, ok, problems, takes
 from raysvc.api.v1.service_view import (
@@ -27,7 +29,7 @@ from raysvc.control.serving.explain import ServiceExplanation
 from raysvc.domain.event import Event
 from raysvc.domain.replica import ReplicaOrders, ReplicaReport
 from raysvc.domain.service import ReplicaScale, Service, ServiceName
-from raysvc.errors import Unauthenticated
+from raysvc.errors import RaysvcError, Unauthenticated
 
 router = APIRouter(tags=["services"], dependencies=[Depends(known_query)])
 
@@ -41,7 +43,10 @@ _CHANGES = problems(409, 422, 429, write=True)
 @router.get(
     "/services",
     summary="List services",
-    responses={**ok(view.Items[ServiceView], "Oldest first.", example={"items": [example.SERVICE]}), **problems()},
+    responses={
+        **ok(view.Items[ServiceView], "Oldest first.", example={"items": [service_example.SERVICE]}),
+        **problems(),
+    },
     openapi_extra=needs("viewer"),
 )
 async def list_services(call: Calling, *, all_projects: AnyProject = False) -> Response:
@@ -55,11 +60,11 @@ async def list_services(call: Calling, *, all_projects: AnyProject = False) -> R
     summary="Deploy a service",
     status_code=201,
     responses={
-        **ok(DeployedView, "The service is accepted and on disk.", 201, {**example.SERVICE, "warnings": []}),
+        **ok(DeployedView, "The service is accepted and on disk.", 201, {**service_example.SERVICE, "warnings": []}),
         **ok(DeployedView, "It was there just so, or a dry run's preview."),
         **_CHANGES,
     },
-    openapi_extra=takes(NewService, example=example.NEW_SERVICE, role="member"),
+    openapi_extra=takes(NewService, example=service_example.NEW_SERVICE, role="member"),
 )
 async def deploy_service(request: Request, call: Calling, *, dry_run: DryRun = False) -> Response:
     """Accept a service: when this answers, it is durable. Its replicas start at once. May be repeated."""
@@ -71,7 +76,7 @@ async def deploy_service(request: Request, call: Calling, *, dry_run: DryRun = F
 @router.get(
     "/services/{name}",
     summary="Get a service",
-    responses={**ok(ServiceView, "The service as it is now.", example=example.SERVICE), **problems()},
+    responses={**ok(ServiceView, "The service as it is now.", example=service_example.SERVICE), **problems()},
     openapi_extra=needs("viewer"),
 )
 async def get_service(call: Calling, name: ServicePath) -> Response:
@@ -82,8 +87,11 @@ async def get_service(call: Calling, name: ServicePath) -> Response:
 @router.put(
     "/services/{name}",
     summary="Update a service",
-    responses={**ok(DeployedView, "The wish is on disk.", example={**example.SERVICE, "warnings": []}), **_CHANGES},
-    openapi_extra=takes(ServiceUpdate, example={"spec": example.NEW_SERVICE["spec"]}, role="member"),
+    responses={
+        **ok(DeployedView, "The wish is on disk.", example={**service_example.SERVICE, "warnings": []}),
+        **_CHANGES,
+    },
+    openapi_extra=takes(ServiceUpdate, example={"spec": service_example.NEW_SERVICE["spec"]}, role="member"),
 )
 async def update_service(request: Request, call: Calling, name: ServicePath, *, dry_run: DryRun = False) -> Response:
     """Ask for another spec: a new revision, which takes over once it is ready. The same spec changes nothing."""
@@ -194,7 +202,7 @@ async def read_service_logs(
     tags=["replicas"],
     summary="Report as a replica",
     responses={**ok(ReplicaOrders, "What the replica has to know."), **problems(413, 415, 507)},
-    openapi_extra=takes(ReplicaReport, example=example.REPORT, role="replica"),
+    openapi_extra=takes(ReplicaReport, example=service_example.REPORT, role="replica"),
 )
 async def report_replica(request: Request) -> Response:
     """Take a replica's report. It is opened by the token of its service's replicas, and by nothing else."""
@@ -226,10 +234,26 @@ async def list_models(request: Request) -> Response:
 
 
 async def _until_stopping(request: Request, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async for chunk in source:
-        yield chunk
-        if request.app.state.stopping.is_set():
-            return
+    # Not by looking after each chunk: the log of a service that nobody asks is silent.
+    stopping = asyncio.create_task(request.app.state.stopping.wait())
+    upcoming: asyncio.Task[bytes | None] | None = None
+    try:
+        while True:
+            upcoming = asyncio.create_task(_next(source))
+            await asyncio.wait({upcoming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not upcoming.done() or (chunk := upcoming.result()) is None:
+                return
+            yield chunk
+    finally:
+        stopping.cancel()
+        if upcoming is not None:
+            upcoming.cancel()
+            with contextlib.suppress(asyncio.CancelledError, RaysvcError):
+                await upcoming
+
+
+async def _next(source: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(source, None)
 
 
 def _view(call: Caller, service: Service) -> ServiceView:

@@ -120,12 +120,13 @@ class HaproxyEdge:
         if self._running() is None:
             if self._config.routes:
                 self._launch()
-        elif self._write():
+            return
+        self._write()
+        if not self._loaded.exists():
             answer = self._tell("reload")
             if "Success=1" not in answer:
-                # So that the next call writes it and tells it again.
-                (self._folder / "haproxy.cfg").unlink(missing_ok=True)
                 raise Unavailable(f"HAProxy did not take its new routes: {answer.strip()[-500:]}")
+            self._loaded.touch()
 
     def _require_port(self) -> None:
         if taken(self._config.host, self._config.port):
@@ -143,6 +144,7 @@ class HaproxyEdge:
         self._finish()
         self._require_port()
         self._write()
+        (self._folder / "pid").unlink(missing_ok=True)
         # -W: a master that reloads; -D: returns when the sockets are bound, or says why not.
         command = [str(binary()), "-W", "-D", "-C", str(self._folder), "-S", "unix@master.sock,mode,600", "-p", "pid"]
         try:
@@ -162,23 +164,38 @@ class HaproxyEdge:
         if begun.returncode != 0:
             words = (self._folder / "start.log").read_text(errors="replace")
             raise Unavailable(f"HAProxy did not start: {words.strip()[-500:]}")
-        first = psutil.Process(int((self._folder / "pid").read_text()))
-        state = _State(first.pid, first.create_time(), self._config.host, self._config.port)
+        state = self._born()
         draft = self._folder / "edge.new"
         draft.write_text(json.dumps(state.__dict__))
         draft.replace(self._folder / "edge.json")
+        self._loaded.touch()
 
-    def _write(self) -> bool:
-        """Write the configuration's files; return whether any of them changed."""
-        changed = False
+    def _born(self) -> _State:
+        """Return what was just started. It may write its process's id a moment after its parent has returned."""
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                first = psutil.Process(int((self._folder / "pid").read_text()))
+                return _State(first.pid, first.create_time(), self._config.host, self._config.port)
+            except (OSError, ValueError, psutil.Error) as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"HAProxy ended as soon as it began: {error}.") from error
+            time.sleep(_POLL_S)
+
+    @property
+    def _loaded(self) -> Path:
+        """A file that is there while HAProxy runs with what is written, as far as anybody knows."""
+        return self._folder / "loaded"
+
+    def _write(self) -> None:
+        """Write the configuration's files. Until HAProxy has taken what changed, `loaded` is gone."""
         for name, text in files(self._config).items():
             path, data = self._folder / name, text.encode()
             if not path.exists() or path.read_bytes() != data:
+                self._loaded.unlink(missing_ok=True)
                 draft = path.with_name(f"{name}.new")
                 draft.write_bytes(data)
                 draft.replace(path)
-                changed = True
-        return changed
 
     def _state(self) -> _State | None:
         try:
@@ -198,34 +215,33 @@ class HaproxyEdge:
         return process if same and alive(process) else None
 
     def _tell(self, command: str) -> str:
-        """Return what the master answers to a command. Raises Unavailable."""
+        """Return what the master answers to a command, which may reach it twice. Raises Unavailable."""
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        deadline = time.monotonic() + _RELOAD_S
         try:
-            # By way of a descriptor: the folder's own path may be longer than a socket's may.
-            with _connected(f"/proc/self/fd/{folder}/master.sock") as door:
-                door.sendall(f"{command}\n".encode())
-                return b"".join(iter(lambda: door.recv(65536), b"")).decode(errors="replace")
-        except OSError as error:
-            raise Unavailable(f"HAProxy's master does not answer: {error}.") from error
+            while True:
+                try:
+                    # By way of a descriptor: the folder's own path may be longer than a socket's may.
+                    if answer := _told(f"/proc/self/fd/{folder}/master.sock", command):
+                        return answer
+                    why = "it hung up"
+                except OSError as error:
+                    why = str(error)
+                # Just started or reloading, it takes no connection for some milliseconds, or drops one that it took.
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"HAProxy's master does not answer: {why}.")
+                time.sleep(_POLL_S)
         finally:
             os.close(folder)
 
 
-def _connected(path: str) -> socket.socket:
-    """Return a connection to the master. Just started or reloading, it takes none for some milliseconds."""
-    deadline = time.monotonic() + _RELOAD_S
-    while True:
-        door = socket.socket(socket.AF_UNIX)
+def _told(path: str, command: str) -> str:
+    """Say a command at a socket; return all that is answered."""
+    with socket.socket(socket.AF_UNIX) as door:
         door.settimeout(_RELOAD_S)
-        try:
-            door.connect(path)
-        except OSError:
-            door.close()
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_POLL_S)
-        else:
-            return door
+        door.connect(path)
+        door.sendall(f"{command}\n".encode())
+        return b"".join(iter(lambda: door.recv(65536), b"")).decode(errors="replace")
 
 
 async def _whole(work: Callable[[], None]) -> None:

@@ -123,6 +123,8 @@ class GuestJobs:
         """Return the Ray of its cluster; None where that is gone, or sleeps. Raises Unavailable while it comes up."""
         yard, rays = self._world()
         host = await yard.by_uid(ref.on or "")
+        if host is None:
+            await rays.forget(f"cluster-{ref.on}")
         if host is None or (host.suspended and not host.head):
             return None
         return await rays.of(host)

@@ -35,6 +35,7 @@ class Host:
     head: bool
     deleting: bool
     why: str
+    made: str
 
     @property
     def name(self) -> str:
@@ -66,6 +67,7 @@ def host_of(ray_cluster: Json) -> Host:
         head=head.get("status") == "True",
         deleting=bool(metadata.get("deletionTimestamp")),
         why=str(head.get("message") or status.get("reason") or ""),
+        made=str(metadata.get("uid")),
     )
 
 
@@ -82,7 +84,7 @@ def observation(host: Host | None, trouble: Trouble | None) -> Observation:
 
 
 def foreign_of(ray_cluster: Json, project: str) -> Foreign | None:
-    """Return a cluster that others made; None for one of a RayJob or RayService, of a raysvc, or of another name."""
+    """Return a cluster that others made; None for one of a RayJob or RayService, of a raysvc, or past our bounds."""
     metadata, spec = ray_cluster.get("metadata") or {}, ray_cluster.get("spec") or {}
     host = host_of(ray_cluster)
     if (
@@ -91,7 +93,10 @@ def foreign_of(ray_cluster: Json, project: str) -> Foreign | None:
         or not _NAME.fullmatch(host.cluster)
     ):
         return None
-    found = ClusterSpec(shape=Shape(workers=tuple(map(_group, spec.get("workerGroupSpecs") or ()))))
+    try:
+        found = ClusterSpec(shape=Shape(workers=tuple(map(_group, spec.get("workerGroupSpecs") or ()))))
+    except (ValueError, OverflowError):
+        return None  # it says what none of ours may, such as fewer workers than none
     phase = ClusterPhase.READY if host.stands else ClusterPhase.STARTING
     if not host.wanted:
         phase = ClusterPhase.SUSPENDED

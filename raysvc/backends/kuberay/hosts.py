@@ -104,11 +104,11 @@ class KubeSharedClusters:
         except RaysvcError as error:
             return Observation(seen=Seen.UNKNOWN, message=error.message)
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, name: str, uid: str) -> None:
         yard = self._yard()
         for folder in (yard.folder, yard.objects.folder("NetworkPolicy")):
             found = await yard.kube.get(f"{folder}/{name}")
-            if found is not None and is_ours(_labels(found), self._instance) and CLUSTER in _labels(found):
+            if found is not None and is_ours(_labels(found), self._instance) and _label(found, CLUSTER) == uid:
                 await yard.kube.delete(f"{folder}/{name}")
 
     async def owned(self) -> AsyncIterator[str]:

@@ -9,7 +9,7 @@ from raysvc.backends.kuberay.site import Site, grows, most
 from raysvc.backends.rayjob.body import current_ref
 from raysvc.domain.job import Job
 from raysvc.domain.placement import DRIVER
-from raysvc.domain.resources import Resources, WorkerGroup
+from raysvc.domain.resources import MEMORY_OFFERED, Resources, WorkerGroup
 
 CHECKPOINT, OUTPUT = "/raysvc/checkpoint", "/raysvc/output"
 DRIVER_MARK = "raysvc-driver"
@@ -64,7 +64,7 @@ class Pods:
         pool = placement.pools[seat.pool] if placement and seat else None
         site = Site(pod, pool, group, seat, claim=domain_of(self._job, group))
         # All of its CPUs: a task asks for one unless told otherwise, and would never run where none are offered.
-        offered = group.resources.model_copy(update={"cpus": pod.cpus})
+        offered = group.offered
         if group.name == DRIVER and self._job.spec.resources.gpus:
             offered = offered.model_copy(update={"custom": {**offered.custom, DRIVER_MARK: 1.0}})
         return {
@@ -119,6 +119,6 @@ def _offered(asked: Resources, pod: Resources) -> dict[str, str]:
         "CPU": str(math.ceil(asked.cpus)),
         "GPU": str(math.ceil(asked.gpus)),
         # Ray keeps for itself and its object store what is not offered.
-        "memory": str(asked.memory or int(pod.memory * 0.7)),
+        "memory": str(asked.memory or int(pod.memory * MEMORY_OFFERED)),
         **{name: json.dumps(amount) for name, amount in sorted(asked.custom.items())},
     }

@@ -17,7 +17,7 @@ _TOKEN = "auth_token"  # noqa: S105 a key's name
 class Standing(Protocol):
     """A cluster that may be spoken to. `name` is what it is kept by, `cluster` its object's; `dashboard` is host:port.
 
-    `guarded`: its Ray asks for a token.
+    `guarded`: its Ray asks for a token. `made`: the object's uid, where one of the same name may follow it.
     """
 
     @property
@@ -28,6 +28,8 @@ class Standing(Protocol):
     def dashboard(self) -> str: ...
     @property
     def guarded(self) -> bool: ...
+    @property
+    def made(self) -> str: ...
 
 
 class Rays:
@@ -35,15 +37,17 @@ class Rays:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._open: dict[str, tuple[str, RayApi]] = {}
+        self._open: dict[str, tuple[tuple[str, str], RayApi]] = {}
 
     async def of(self, view: Standing) -> RayApi:
         """Return the Ray of an attempt's cluster. Raises Unavailable where it does not stand."""
-        cluster, api = self._open.get(view.name, ("", None))
-        if api is None or cluster != view.cluster:
+        # One that is made anew under its name has another token.
+        which = (view.cluster, view.made)
+        known, api = self._open.get(view.name, (which, None))
+        if api is None or known != which:
             await self.forget(view.name)
             api = RayApi(self._url(view), await self._token(view), self._door())
-            self._open[view.name] = view.cluster, api
+            self._open[view.name] = which, api
         return api
 
     async def endpoint(self, view: Standing) -> Endpoint:
@@ -58,7 +62,7 @@ class Rays:
 
     async def forget(self, name: str) -> None:
         """Close what was opened for an attempt. May be repeated."""
-        _, api = self._open.pop(name, ("", None))
+        _, api = self._open.pop(name, (("", ""), None))
         if api is not None:
             await api.close()
 

@@ -32,6 +32,8 @@ RIGHTS = (
     # The way to Ray's dashboards through the API server; a pod of the cluster goes there by itself.
     Right("", "services/proxy", ("get", "create", "update", "delete"), outside=True),
     Right("", "events", ("list",), wanted=True),
+    # Only for gangs in an NVLink domain that NVIDIA's DRA driver shares (`compute_domain` of a pool).
+    Right("resource.nvidia.com", "computedomains", ("create", "patch"), wanted=True),
     Right("", "nodes", ("list",), wanted=True, cluster_wide=True),
     # What is free on a node is what the pods of all namespaces leave.
     Right("", "pods", ("list",), wanted=True, cluster_wide=True),

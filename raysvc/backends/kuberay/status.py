@@ -105,6 +105,11 @@ class View:
         return True
 
     @property
+    def made(self) -> str:
+        """Nothing more to tell it by: each cluster of an attempt has a name of its own."""
+        return ""
+
+    @property
     def ready(self) -> bool:
         """Whether its cluster stands, and the job has yet to be handed over."""
         return self.stage is Stage.WAITING and not self.handed_over and not self.deleting

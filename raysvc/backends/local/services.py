@@ -86,7 +86,10 @@ class LocalServices:
         except (RaysvcError, OSError) as error:
             return Observation(seen=Seen.UNKNOWN, message=str(error))
         ours = {self._number(name): each for name, each in there.items() if self._owner(name) == uid}
-        return serveapp.observation(ours[max(ours)]) if ours else Observation(seen=Seen.ABSENT)
+        # The newest that is declared is the one that was last wanted: one that was gone back from is declared no more,
+        # and is there while it drains.
+        declared = [number for number, each in ours.items() if each.get("deployed_app_config")]
+        return serveapp.observation(ours[max(declared or ours)]) if ours else Observation(seen=Seen.ABSENT)
 
     async def delete(self, uid: str) -> None:
         api = self._world.supervisor.require().api

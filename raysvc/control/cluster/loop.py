@@ -97,7 +97,7 @@ class ClusterLoop:
                 if decision.effect is Effect.APPLY:
                     await self._world.driver.apply(cluster)
                 else:
-                    await self._world.driver.delete(cluster.object_name)
+                    await self._world.driver.delete(cluster.object_name, cluster.uid)
         except (Invalid, NotFound) as error:
             return refused(cluster, reason(ReasonCode.CLUSTER_REFUSED, error.message))
         return decision
@@ -140,6 +140,6 @@ class ClusterLoop:
             if record is None or record.deleted:
                 log.info("orphan deleted", cluster=uid)
                 async with self._leadership.effect():
-                    await self._world.driver.delete(record.object_name if record else f"cluster-{uid}")
+                    await self._world.driver.delete(record.object_name if record else f"cluster-{uid}", uid)
                 swept += 1
         return swept

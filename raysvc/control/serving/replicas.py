@@ -13,7 +13,7 @@ from raysvc.control.signal import Signals
 from raysvc.control.usage import UsageDesk
 from raysvc.domain.replica import ReplicaOrders, ReplicaReport, ReplicaState, Sighting
 from raysvc.domain.service import Service
-from raysvc.errors import NotFound, Unauthenticated
+from raysvc.errors import Invalid, NotFound, Unauthenticated
 from raysvc.ports import Clock, ServiceRecords, Sightings, Target
 
 # A replica that is silent for longer counts for nothing. It reports every second or two, also while it is busy.
@@ -21,22 +21,27 @@ FRESH = timedelta(seconds=10)
 # How often other servers are told of one that reports the same again and again.
 _TOLD = timedelta(seconds=3)
 _Name = tuple[str, str]
+Rule = Callable[[str], bool]
 
 
 class ReplicaDesk:
-    """What replicas say to this server, and what others have heard."""
+    """What replicas say to this server, and what others have heard.
+
+    `admission`: the token of a service's replicas by its uid, and where replicas may be. Clients' prompts and keys are
+    sent there, and a replica runs code of its model's author: it cannot name any host it likes.
+    """
 
     def __init__(
         self,
         records: tuple[ServiceRecords, Sightings],
         desks: tuple[KeyDesk, UsageDesk],
-        token: Callable[[str], str],
+        admission: tuple[Callable[[str], str], Rule],
         clock: Clock,
         signals: Signals,
     ) -> None:
         self._services, self._sightings = records
         self._keys, self._usage = desks
-        self._token = token
+        self._token, self._hosts = admission
         self._clock = clock
         self._signals = signals
         self._seen: dict[_Name, Sighting] = {}
@@ -51,10 +56,16 @@ class ReplicaDesk:
     async def report(self, secret: str, report: ReplicaReport) -> ReplicaOrders:
         """Take a replica's report, and return what it has to know. May be repeated.
 
-        Raises Unauthenticated for a token that is not this service's, NotFound for a service that is gone, Unavailable.
+        Raises Unauthenticated for a token that is not this service's, Invalid for a host where no replica can be,
+        NotFound for a service that is gone, Unavailable.
         """
         if not hmac.compare_digest(secret.encode(), self._token(report.service).encode()):
             raise Unauthenticated("This is not the token of that service's replicas.")
+        if not self._hosts(report.host):
+            raise Invalid(
+                "Replicas run on this server's own machine, so requests are sent to no other: report 127.0.0.1.",
+                field="host",
+            )
         service = await self._services.get_by_uid(report.service)
         if service.deleted:
             raise NotFound(f"Service {service.id} is deleted, and its replicas are to go.")

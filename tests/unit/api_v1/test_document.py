@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from raysvc.api.v1 import example, service_view, view
+from raysvc.api.v1 import place_example, service_view, view
 from raysvc.domain.cluster import NewCluster, NewScale
 from raysvc.domain.inventory import FitAsk, NewPools, NewQuarantine, NodeState, PoolState
 from raysvc.domain.key import NewKey
@@ -100,7 +100,11 @@ async def test_the_examples_of_replies_are_of_their_schema(world: World) -> None
 
 
 def test_the_examples_of_pools_and_nodes_are_as_they_are_sent() -> None:
-    kinds = ((PoolState, example.POOL_STATE), (NodeState, example.NODE), (Quarantine, example.QUARANTINE))
+    kinds = (
+        (PoolState, place_example.POOL_STATE),
+        (NodeState, place_example.NODE),
+        (Quarantine, place_example.QUARANTINE),
+    )
     for kind, shown in kinds:
         found = TypeAdapter[BaseModel](kind).validate_python(shown)
         assert found.model_dump(mode="json").keys() == shown.keys()

@@ -1,5 +1,7 @@
 """Services over HTTP, on fakes."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,30 @@ async def test_a_service_is_shown_with_the_replicas_that_answer(world: World) ->
     assert events[0]["message"] == "deployed as chat"
     log = await world.call("GET", "/v1/services/chat/logs?offset=7")
     assert (log.status_code, log.text) == (200, "of revision 1 starts\n")
+
+
+async def test_a_silent_log_that_is_followed_ends_when_the_server_stops(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def silent(_uid: str, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
+        del offset, follow
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+            yield b"never"
+        finally:
+            ended.set()
+
+    await deployed(world)
+    monkeypatch.setattr(world.backend.services, "logs", silent)
+    asking = asyncio.create_task(world.call("GET", "/v1/services/chat/logs?follow=true"))
+    async with asyncio.timeout(60):
+        await begun.wait()
+        world.front.state.stopping.set()
+        assert (await asking).text == ""
+    assert ended.is_set()
 
 
 async def test_a_replica_reports_with_its_services_token_and_with_nothing_else(world: World) -> None:

@@ -29,19 +29,29 @@ TOKEN = "secret-token"
 
 
 class Dashboard:
-    """Keeps what was declared; `puts` are the bodies. All is RUNNING at once."""
+    """Keeps what was declared; `puts` are the bodies. All is RUNNING at once, but for what `status` says.
+
+    `leaving`: what is declared no more, and still there with the requests that it has in hand.
+    """
 
     def __init__(self) -> None:
         self.declared: dict[str, dict[str, Any]] = {"somebodys": {"name": "somebodys", "import_path": "x:y"}}
         self.puts: list[dict[str, Any]] = []
+        self.status: dict[str, str] = {}
+        self.leaving: dict[str, dict[str, Any]] = {}
         board = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 found = {
-                    name: {"status": "RUNNING", "message": "", "deployments": {}, "deployed_app_config": config}
+                    name: {
+                        "status": board.status.get(name, "RUNNING"),
+                        "message": "",
+                        "deployments": {},
+                        "deployed_app_config": config,
+                    }
                     for name, config in board.declared.items()
-                }
+                } | board.leaving
                 self._reply({"applications": found})
 
             def do_PUT(self) -> None:
@@ -143,6 +153,24 @@ async def test_a_revision_that_took_over_stands_alone(world: World, dashboard: D
     assert dashboard.ours() == {"1", "2"}
     await services.apply(second.model_copy(update={"serving": 2}))
     assert dashboard.ours() == {"2"}
+
+
+async def test_after_a_rollback_the_revision_that_went_back_is_seen_and_not_the_one_on_its_way_out(
+    world: World, dashboard: Dashboard
+) -> None:
+    services, first = world.services(), world.service().model_copy(update={"serving": 1})
+    second = revise(first, first.spec.model_copy(update={"engine": EngineSpec(max_model_len=8)}), NOW, actor="me")
+    await services.apply(second[-1][0])
+    (bad,) = (name for name in dashboard.declared if name.endswith(f"{UID}-2"))
+    dashboard.status[bad] = "DEPLOY_FAILED"
+    assert (await world.services().observe(UID)).seen is Seen.FAILED
+    await services.apply(first)
+    dashboard.leaving[bad] = {"status": "DELETING", "message": "", "deployments": {}, "deployed_app_config": None}
+    assert (await world.services().observe(UID)).seen is Seen.RUNNING
+    await services.delete(UID)
+    assert (await world.services().observe(UID)).seen is Seen.PENDING, "what is on its way out is still there"
+    dashboard.leaving.clear()
+    assert (await world.services().observe(UID)).seen is Seen.ABSENT
 
 
 async def test_the_token_lies_in_a_private_file_and_nowhere_else(world: World, dashboard: Dashboard) -> None:

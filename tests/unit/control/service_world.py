@@ -61,7 +61,11 @@ class ServicePlace:
         self.keys = KeyDesk(store.keys, store.ledger, store.projects, clock, self.ids)
         usage = UsageDesk(store.ledger, self.keys, store.projects, clock)
         self.replicas = ReplicaDesk(
-            (store.services, store.sightings), (self.keys, usage), self.vault.replica_token, clock, self.signals
+            (store.services, store.sightings),
+            (self.keys, usage),
+            (self.vault.replica_token, lambda host: host == "127.0.0.1"),
+            clock,
+            self.signals,
         )
         intake = ServiceIntake(self.backend, store.services, ProjectCache(store.projects, clock), self.policies)
         self.desk = ServiceDesk(store.services, intake, self.replicas, clock, self.ids, self.signals)

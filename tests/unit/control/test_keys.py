@@ -96,6 +96,14 @@ async def test_limits_are_shared_by_all_replicas_that_a_key_opens(desks: Desks) 
     assert [grant.requests_per_minute for grant in await desks.granted("chat", 2)] == [30, 30]
 
 
+async def test_what_is_kept_for_numbers_of_replicas_has_a_bound(desks: Desks) -> None:
+    await desks.make()
+    for replicas in range(1, 200):
+        await desks.granted("chat", replicas)
+    (table,) = desks.keys._tables.values()  # noqa: SLF001 memory is not seen from outside
+    assert len(table.made) <= 64
+
+
 async def test_a_version_tells_a_table_that_changed(desks: Desks) -> None:
     key_id, _ = await desks.make(budget_tokens=1000)
 

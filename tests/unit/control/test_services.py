@@ -254,6 +254,18 @@ async def test_another_server_hears_of_replicas_that_report_to_this_one(place: S
     assert place.routed() == routed != []
 
 
+async def test_a_replica_cannot_have_requests_sent_to_another_machine(place: ServicePlace) -> None:
+    await place.deploy()
+    await place.step(4)
+    (report,) = place.driver.reports()
+    for host in ("192.0.2.1", "elsewhere.example", ""):
+        moved = report.model_copy(update={"host": host})
+        with pytest.raises(Invalid, match="no other") as refused:
+            await place.replicas.report(place.vault.replica_token(report.service), moved)
+        assert (refused.value.status, refused.value.field) == (400, "host")
+    assert [it.host for it in place.replicas.of(report.service)] == ["127.0.0.1"]
+
+
 async def test_an_orphan_on_the_cluster_is_swept(place: ServicePlace) -> None:
     service = await place.deploy()
     await place.step(3)

@@ -15,6 +15,7 @@ from raysvc.domain.event import fold
 from raysvc.domain.job import JobPhase
 from raysvc.domain.project import Role
 from raysvc.domain.reason import ReasonCode
+from raysvc.domain.resources import Scale, Shape, WorkerGroup
 from raysvc.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from raysvc.testing.backend import CLUSTER
 from tests.unit.control.world import Place
@@ -146,6 +147,24 @@ async def test_what_is_refused_says_so_and_makes_nothing(yard: Yard) -> None:
             await yard.desk.create(ROOT, "default", NEW, dry_run=dry_run)
     with pytest.raises(Invalid, match="no group"):
         await yard.desk.scale(ROOT, "default", "lab", NewScale(group="none", min=0, max=1))
+
+
+async def test_a_fixed_size_may_be_another_and_no_range(yard: Yard) -> None:
+    def sized(least: int, most: int) -> ClusterSpec:
+        return ClusterSpec(shape=Shape(workers=(WorkerGroup(scale=Scale(min=least, want=least, max=most)),)))
+
+    await yard.desk.create(ROOT, "default", NewCluster(name="fixed", spec=sized(2, 2)))
+    for dry_run in (True, False):
+        with pytest.raises(Invalid, match=r"no autoscaler.*one number") as refused:
+            await yard.desk.scale(ROOT, "default", "fixed", NewScale(min=1, max=4), dry_run=dry_run)
+        assert refused.value.field == "max"
+    await yard.desk.scale(ROOT, "default", "fixed", NewScale(min=3, max=3))
+    assert (await yard.cluster("fixed")).spec.workers == Scale(min=3, want=3, max=3)
+    # One that was made with a range keeps its autoscaler, and may have one again.
+    await yard.desk.create(ROOT, "default", NewCluster(name="lab", spec=sized(0, 4)))
+    for least, most in ((2, 2), (0, 8)):
+        await yard.desk.scale(ROOT, "default", "lab", NewScale(min=least, max=most))
+    assert (await yard.cluster()).spec.workers == Scale(min=0, want=2, max=8)
 
 
 async def test_a_stranger_is_listed_and_left_alone_until_it_is_adopted(yard: Yard) -> None:

@@ -30,6 +30,7 @@ class Replica:
         self.folder = folder
         self.now = 1000.0
         self.inner: Callable[..., Awaitable[None]] = answering(ANSWER)
+        self.body = b""
         (folder / "door").write_text(DOOR)
         # What happens while the guard waits.
         self.meanwhile: Callable[[], None] = lambda: None
@@ -63,7 +64,7 @@ class Replica:
             sent.append(message)
 
         async def receive() -> Message:
-            return {"type": "http.request", "body": b""}
+            return {"type": "http.request", "body": self.body}
 
         async def run() -> None:
             await self.guard({"type": "http", "path": path, "headers": pairs}, receive, send)

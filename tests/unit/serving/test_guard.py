@@ -123,6 +123,14 @@ def test_requests_a_minute_pass_in_a_burst_and_then_one_by_one(replica: Replica)
     assert [replica.ask().status for _ in range(2)] == [200, 429]
 
 
+def test_a_share_of_less_than_one_request_a_minute_opens_all_the_same(replica: Replica) -> None:
+    replica.keys(requests_per_minute=0.5)  # two replicas share one a minute
+    assert [replica.ask().status for _ in range(2)] == [200, 429]
+    assert replica.ask().headers["retry-after"] == "120"
+    replica.now += 120
+    assert [replica.ask().status for _ in range(2)] == [200, 429]
+
+
 def test_tokens_a_minute_are_charged_when_they_are_known(replica: Replica) -> None:
     replica.keys(tokens_per_minute=15)  # an answer costs 10
     assert [replica.ask().status for _ in range(3)] == [200, 200, 429]
@@ -215,6 +223,29 @@ def test_what_the_engine_refuses_costs_nothing(replica: Replica) -> None:
     replica.ask(authorization=f"Bearer {SECRET}", content_length="4000")
     (entry,) = replica.spooled()
     assert (entry.status, entry.prompt_tokens, entry.completion_tokens, entry.estimated) == (400, 0, 0, False)
+
+
+def test_a_request_that_the_engine_fails_costs_nothing(replica: Replica) -> None:
+    async def failing(_scope: Message, _receive: Any, _send: Any) -> None:
+        raise RuntimeError
+
+    replica.inner = failing
+    with pytest.raises(RuntimeError):
+        replica.ask(authorization=f"Bearer {SECRET}", content_length="4000")
+    (entry,) = replica.spooled()
+    assert (entry.status, entry.prompt_tokens, entry.completion_tokens, entry.estimated) == (500, 0, 0, False)
+
+
+def test_a_body_in_chunks_whose_answer_tells_no_usage_is_metered_by_its_length(replica: Replica) -> None:
+    async def inner(scope: Message, receive: Any, send: Any) -> None:
+        for _ in range(3):
+            await receive()
+        await answering(b"\x00\x01")(scope, receive, send)  # an embedding in bytes
+
+    replica.inner, replica.body = inner, b"x" * 400
+    replica.ask()
+    (entry,) = replica.spooled()
+    assert (entry.status, entry.prompt_tokens, entry.estimated) == (200, 300, True)
 
 
 def test_each_answer_has_a_request_id_and_odd_ones_are_replaced(replica: Replica) -> None:

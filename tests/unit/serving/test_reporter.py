@@ -32,6 +32,7 @@ class ControlPlane:
         self.keys: tuple[KeyGrant, ...] = ()
         self.version = "v1"
         self.down = False
+        self.withheld = 0
         plane = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -39,7 +40,7 @@ class ControlPlane:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 answer = plane.take(body, self.headers["authorization"], self.path)
                 self.send_response(503 if plane.down else 200)
-                self.send_header("content-length", str(len(answer)))
+                self.send_header("content-length", str(len(answer) + plane.withheld))
                 self.end_headers()
                 self.wfile.write(answer)
 
@@ -194,6 +195,28 @@ def test_a_control_plane_that_is_gone_changes_nothing(
     said = capsys.readouterr().out
     assert said.count("does not answer") == 1
     assert "token" not in said
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(tmp_path: Path, reporter: Reporter, plane: ControlPlane) -> None:
+    plane.withheld = 1  # bytes that are promised and do not come: the server died while it wrote
+    assert not reporter.call("READY")
+    assert not (tmp_path / "keys.json").exists()
+    plane.withheld = 0
+    assert reporter.call("READY")
+
+
+def test_a_spool_that_cannot_be_read_is_read_again(
+    reporter: Reporter, plane: ControlPlane, spend: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> bytes:
+        raise OSError(24, "Too many open files")
+
+    spend(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", full)
+        assert not reporter.call("READY")
+    assert reporter.call("READY")
+    assert [len(report.usage) for report in plane.reports] == [1]
 
 
 def test_a_replica_that_goes_says_so_and_tells_all_it_used(

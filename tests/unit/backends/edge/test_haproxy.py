@@ -17,7 +17,7 @@ from raysvc.backends.edge import HaproxyEdge
 from raysvc.backends.edge.render import MAX_BODY_BYTES
 from raysvc.backends.local.head import alive
 from raysvc.bootstrap.clock import SystemClock
-from raysvc.errors import Conflict
+from raysvc.errors import Conflict, Unavailable
 from raysvc.ports import Route, Target
 
 UID, OTHER = "0" * 16, "1" * 16
@@ -228,6 +228,23 @@ async def test_the_next_server_adopts_it_with_its_port_and_the_last_one_ends_it(
     family = [process, *process.children()]
     await heir.close()
     assert not any(alive(each) for each in family)
+
+
+async def test_a_table_that_was_written_and_not_taken_is_told_by_the_next_server(
+    make: Make, serve: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(_: str) -> str:
+        raise Unavailable("the master does not answer")
+
+    edge, there = await make(), serve()
+    await edge.route([route(UID)])
+    monkeypatch.setattr(edge, "_tell", silent)
+    with pytest.raises(Unavailable):
+        await edge.route([route(UID, there)])
+    await edge.close(leave_running=True)
+    heir = await make()
+    await heir.route([route(UID, there)])
+    assert (await ask(heir, {"model": "chat"})).status_code == 200
 
 
 async def test_it_is_started_anew_where_it_died(make: Make, serve: Callable[[], int], tmp_path: Path) -> None:

@@ -95,8 +95,8 @@ async def test_it_is_made_changed_suspended_and_removed(scene: Scene) -> None:
     await seen(scene, Seen.PENDING)
     scene.fake.put(CLUSTERS, NAME, status=ASLEEP)
     await seen(scene, Seen.STOPPED)
-    await scene.backend.shared.delete(NAME)
-    await scene.backend.shared.delete(NAME)
+    await scene.backend.shared.delete(NAME, UID)
+    await scene.backend.shared.delete(NAME, UID)
     await seen(scene, Seen.ABSENT)
     assert (scene.fake.names(CLUSTERS), scene.fake.names(POLICIES)) == ([], [])
 
@@ -111,12 +111,14 @@ async def test_what_others_made_is_never_touched_unless_it_is_adopted(scene: Sce
     scene.fake.put(CLUSTERS, NAME, spec={})
     with pytest.raises(Invalid, match="not ours"):
         await scene.backend.shared.apply(cluster())
-    await scene.backend.shared.delete("by-hand")
+    await scene.backend.shared.delete("by-hand", UID)
     assert set(scene.fake.names(CLUSTERS)) == {"by-hand", "of-a-job", NAME}
     adopted = cluster(adopted="by-hand", spec=found.spec)
     await scene.backend.shared.apply(adopted)
     labels = scene.fake.objects[f"{CLUSTERS}/by-hand"]["metadata"]["labels"]
     assert labels["raysvc.dev/cluster"] == UID
+    await scene.backend.shared.delete("by-hand", "01k0000000000002")  # another project's, that adopted it in vain
+    assert "by-hand" in scene.fake.names(CLUSTERS)
     assert [it.cluster.name for it in await scene.backend.shared.foreign()] == [NAME]
     with pytest.raises(NotFound, match="gone"):
         await scene.backend.shared.apply(cluster(adopted="nobodys"))
@@ -144,7 +146,7 @@ async def test_a_job_waits_while_its_cluster_does_not_stand_and_is_gone_with_it(
     with pytest.raises(Unavailable):
         await scene.backend.jobs.apply(job)
     await scene.see(job, Seen.UNKNOWN)
-    await scene.backend.shared.delete(NAME)
+    await scene.backend.shared.delete(NAME, UID)
     await scene.see(job, Seen.ABSENT)
 
 
@@ -160,3 +162,25 @@ async def test_a_quota_that_refuses_pods_is_told(scene: Scene) -> None:
     scene.fake.put(events, "e", reason="FailedToCreateHeadPod", message="exceeded quota: small", lastTimestamp="1")
     found = await scene.backend.shared.observe(cluster())
     assert (found.seen, found.cause) == (Seen.PENDING, ReasonCode.PODS_REFUSED)
+
+
+async def test_one_that_is_made_anew_is_spoken_to_with_its_own_token(scene: Scene) -> None:
+    await standing(scene)
+    await scene.see(guest(), Seen.ABSENT)
+    scene.fake.remove(CLUSTERS, NAME)
+    await seen(scene, Seen.ABSENT)
+    await scene.backend.shared.apply(cluster())
+    scene.fake.put(SECRETS, NAME, data={"auth_token": base64.b64encode(b"another").decode()})
+    scene.fake.put(CLUSTERS, NAME, status=STANDS)
+    await seen(scene, Seen.RUNNING)
+    await scene.see(guest(), Seen.ABSENT)
+    assert scene.fake.ray_headers[-1]["x-ray-authorization"] == "Bearer another"
+
+
+@pytest.mark.parametrize(
+    "odd", [{"minReplicas": -1}, {"template": {"spec": {"containers": [{"resources": {"limits": {"cpu": "-1"}}}]}}}]
+)
+async def test_one_of_others_that_none_of_ours_could_be_hides_no_other(scene: Scene, odd: dict[str, Any]) -> None:
+    scene.fake.put(CLUSTERS, "odd", spec={"workerGroupSpecs": [{"groupName": "w", **odd}]})
+    scene.fake.put(CLUSTERS, "plain", spec={})
+    assert [it.cluster.name for it in await scene.backend.shared.foreign()] == ["plain"]
