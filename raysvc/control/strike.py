@@ -1,7 +1,7 @@
-"""Nodes on which jobs of several people fail: such a node gets no more work until somebody has looked at it."""
+"""Nodes on which several jobs fail, one user's or more: they get no more work until somebody has looked at them."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -49,7 +49,7 @@ def strikes_of(job: Job) -> list[Strike]:
     if last.reason.code not in _NODE:
         return []
     nodes = {node for group in job.placement.groups for node in group.nodes}
-    return [Strike(node=node, job=job.id, at=last.finished_at, why=last.reason.code) for node in sorted(nodes)]
+    return [Strike(node=node, job=job.uid, at=last.finished_at, why=last.reason.code) for node in sorted(nodes)]
 
 
 def condemned(strikes: Sequence[Strike], now: datetime) -> dict[str, str]:
@@ -65,9 +65,9 @@ def condemned(strikes: Sequence[Strike], now: datetime) -> dict[str, str]:
 
 
 def _said(strikes: Sequence[Strike]) -> str:
-    last = sorted(strikes, key=lambda strike: strike.at)[-JOBS:]
-    told = ", ".join(f"{strike.job} ({strike.why})" for strike in last)
-    return f"{len(strikes)} jobs failed there within an hour: {told}. `raysvc node release` ends it."[:500]
+    # Which jobs, the log says: the reason is shown to those who wait, and they may be of other projects.
+    told = ", ".join(f"{count} {why}" for why, count in sorted(Counter(strike.why for strike in strikes).items()))
+    return f"{len(strikes)} jobs failed there within an hour ({told}). `raysvc node release` ends it."
 
 
 class Strikes:
@@ -88,7 +88,8 @@ class Strikes:
         there = {it.node for it in await self._store.quarantines.list()}
         for node, why in condemned([*known.values()], now).items():
             if node not in there:
-                log.warning("node in quarantine", node=node, why=why)
+                jobs = [it.job for it in known.values() if it.node == node]
+                log.warning("node in quarantine", node=node, why=why, jobs=jobs)
                 await self._store.quarantines.put(Quarantine(node=node, reason=why, by=BY, at=now))
 
     async def forget(self, node: str) -> None:
